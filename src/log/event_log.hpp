@@ -1,0 +1,126 @@
+// The durable order of events (port), and the block format every adapter stores.
+//
+// A block is what one commit made durable: a header and its records. Its key is the sequence of its first record.
+#pragma once
+
+#include "log/record.hpp"
+
+#include <sluice/result.hpp>
+
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace sluice::log {
+
+struct BlockHeader {
+    std::uint32_t magic;  // block_magic
+    std::uint32_t count;  // of records
+    std::uint64_t first;  // sequence of the first
+    std::int64_t  received_at;
+    std::uint64_t chain_before;  // chain of the record before the first, 0 at the start of the log
+};
+static_assert(sizeof(BlockHeader) == 32);
+inline constexpr std::uint32_t block_magic = 0x314B4C53;  // "SLK1"
+
+// A durable verdict about a logged event. The newest of an event counts.
+enum class Verdict : std::uint8_t { dead_letter = 1, parked = 2, released = 3, dropped = 4 };
+
+struct Decision {
+    Sequence      sequence{};  // of the event
+    Verdict       verdict{};
+    std::uint32_t attempts{0};
+    WallTime      at{};
+    std::string   reason;  // the error's reason
+    std::string   detail;
+};
+
+// A block read back. Owns its bytes; record views point into them.
+class StoredBlock {
+public:
+    // Checks the header, every record's bounds, the chain and every payload hash: `corrupt` if anything differs.
+    static Result<StoredBlock> parse(std::string bytes, Sequence first);
+
+    std::string_view bytes() const noexcept { return bytes_; }
+    Sequence    first() const noexcept { return first_; }
+    std::size_t size() const noexcept { return offsets_.size(); }
+    WallTime    received_at() const noexcept { return received_at_; }
+    std::uint64_t chain_before() const noexcept { return chain_before_; }
+    std::uint64_t chain_after() const noexcept { return chain_after_; }
+    Sequence    sequence(std::size_t i) const noexcept { return Sequence{number(first_) + i}; }
+    LoggedRecord  record(std::size_t i) const noexcept { return LoggedRecord(bytes_.data() + offsets_[i]); }
+    Event       event(std::size_t i) const noexcept { return record(i).event(sequence(i), received_at_); }
+
+private:
+    std::string                bytes_;
+    std::vector<std::uint32_t> offsets_;
+    Sequence                   first_{};
+    WallTime                   received_at_{};
+    std::uint64_t              chain_before_{0}, chain_after_{0};
+};
+
+// What a reader of neighbouring blocks checks: that each continues the one before.
+class Continuity {
+public:
+    // `corrupt` ("gap") unless `block` starts where the last one ended, or is the first that is looked at.
+    Result<> check(StoredBlock const& block);
+
+private:
+    Sequence      next_{};  // none: no block was seen yet
+    std::uint64_t chain_{0};
+};
+
+// One commit. The records carry their chain values already.
+struct Commit {
+    Sequence                          first{};
+    std::uint32_t                     count{0};
+    std::uint64_t                     chain_after{0};  // of the last record, or of the log's last when there are none
+    WallTime                          received_at{};   // of the last record
+    std::span<std::string_view const> parts;           // block header and records, in order; empty when count is 0
+    std::span<Decision const>         decisions;
+};
+
+// What append returned OK for survives a crash; nothing else is promised.
+class EventLog {
+public:
+    // Sees the blocks that were durable when it was made. Must not outlive the log.
+    class Cursor {
+    public:
+        virtual ~Cursor() = default;
+        // The next block, or nullopt at the end. An error is final for this cursor.
+        virtual Result<std::optional<StoredBlock>> next() = 0;
+    };
+
+    virtual ~EventLog() = default;
+
+    // Makes all of the commit durable, or none of it. The appender's thread only. After an error the outcome is
+    // unknown, every later call fails too, and the process should end.
+    virtual Result<> append(Commit const& commit) = 0;
+
+    // `full` while free space is below the reserve. The appender's thread only.
+    virtual Result<> check_space() = 0;
+
+    // The block that holds this sequence, or null. Shared because adapters keep the last few parsed. Any thread.
+    virtual Result<std::shared_ptr<StoredBlock const>> read(Sequence sequence) const = 0;
+
+    // Blocks in order, starting with the one that holds `from`. Any thread; a cursor belongs to one.
+    virtual std::unique_ptr<Cursor> blocks(Sequence from) const = 0;
+
+    // All decisions ordered by sequence, then by age. Any thread.
+    virtual Result<std::vector<Decision>> decisions() const = 0;
+
+    // The last durable record. The appender's thread, or before it starts.
+    virtual Sequence      last() const noexcept = 0;
+    virtual std::uint64_t last_chain() const noexcept = 0;
+    virtual WallTime      last_received_at() const noexcept = 0;
+};
+
+// What adapters store for a decision, and back. Longer texts are cut off.
+inline constexpr std::size_t decision_reason_max = 128;
+inline constexpr std::size_t decision_detail_max = 1024;
+std::string                  encode_decision(Decision const& decision);
+Result<Decision>             decode_decision(Sequence sequence, std::string_view bytes);
+
+}  // namespace sluice::log
