@@ -1,0 +1,24 @@
+#include "schema/decoder.hpp"
+
+#include "base/assert.hpp"
+
+namespace sluice::schema {
+
+SchemaSet::SchemaSet(std::span<Processor const* const> processors) : processors_(processors)
+{
+    for (auto const* const processor : processors) {
+        SLUICE_ASSERT(processor->fields.size() <= Fields::max);
+        for (auto const& type : processor->events) {
+            bool const is_new = by_type_.emplace(type.name, Entry{processor, &type}).second;
+            SLUICE_ASSERT(is_new);
+        }
+    }
+}
+
+SchemaSet::Entry const* SchemaSet::find(std::string_view event_type) const noexcept
+{
+    auto const found = by_type_.find(event_type);
+    return found == by_type_.end() ? nullptr : &found->second;
+}
+
+}  // namespace sluice::schema
