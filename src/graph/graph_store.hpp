@@ -1,0 +1,72 @@
+// The projection (port): records of all repositories, folded from the log.
+#pragma once
+
+#include <sluice/processor.hpp>
+#include <sluice/records.hpp>
+#include <sluice/result.hpp>
+
+#include <array>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace sluice::graph {
+
+enum class Outcome : std::uint8_t {
+    applied,  // changed the state, now or before (applying again changes nothing)
+    stale,    // its rev is not above the record's: changes nothing
+};
+
+// Runs the event's processor against the state in hand.
+using Decide = std::function<Result<Effects>(Event const&, RecordView const&)>;
+
+struct ApplyResult {
+    std::vector<Outcome> outcomes;  // of the events before the first error, in order
+    std::optional<Error> error;     // of the event after them: the processor's, or the store's
+    // The error is the store's: after `unavailable` it is unknown what the batch did, after any other it did nothing.
+    bool from_store{false};
+};
+
+struct Counts {
+    std::array<std::uint64_t, kind_count> live{};  // by kind
+    std::uint64_t                         tombstones{0};  // of records and repositories
+};
+
+// A copy of a stored record that outlives any lock.
+class OwnedRecord {
+public:
+    explicit OwnedRecord(Record const& record);
+    Record const& operator*() const noexcept { return record_; }
+    Record const* operator->() const noexcept { return &record_; }
+    OwnedRecord(OwnedRecord const&) = delete;
+    OwnedRecord(OwnedRecord&&) = default;
+    OwnedRecord& operator=(OwnedRecord&&) = default;
+
+private:
+    std::unique_ptr<char[]> bytes_;
+    Record                  record_;
+};
+
+class GraphStore {
+public:
+    virtual ~GraphStore() = default;
+
+    // Applies events of ONE repository in their order, each seeing the ones before it, and stops at the first that
+    // `decide` refuses. The outcomes returned are in the state together (see from_store for errors); applying the same
+    // events again is always safe. One thread per repository; any number of repositories at once.
+    virtual ApplyResult apply(std::span<Event const> events, Decide const& decide) = 0;
+
+    // Reads. Any thread; each sees whole records. Removed records are not returned.
+    virtual std::optional<OwnedRecord>  find(Kind kind, std::string_view uri) const = 0;
+    virtual std::vector<OwnedRecord>    relationships_of(std::string_view did) const = 0;    // sorted by uri
+    virtual std::vector<OwnedRecord>    attestations_of(std::string_view target) const = 0;  // sorted by uri
+
+    // Sum modulo 2^128 of every record's hash, tombstones included. Comparable while nothing is being applied.
+    virtual Hash128 digest() const = 0;
+    virtual Counts  counts() const = 0;
+};
+
+}  // namespace sluice::graph

@@ -1,0 +1,414 @@
+#include "graph/resident_store.hpp"
+
+#include "base/assert.hpp"
+#include "base/hash.hpp"
+#include "graph/node_table.hpp"
+#include "graph/record_digest.hpp"
+
+#include <algorithm>
+#include <array>
+#include <mutex>
+#include <shared_mutex>
+
+namespace sluice::graph {
+namespace {
+
+constexpr std::size_t shard_bits = 6;
+constexpr std::size_t shard_count = std::size_t{1} << shard_bits;
+
+std::uint32_t key_hash(std::string_view key) noexcept { return static_cast<std::uint32_t>(hash64(key)); }
+
+Result<> check(Event const& event, Effects const& effects)
+{
+    auto const wrong = [](char const* reason, std::string_view detail) {
+        return Error{Errc::invalid, reason, std::string(detail)};
+    };
+    if (effects.action == Effects::Action::remove_repository) return {};
+    auto const layout = record_layout(effects.kind);
+    if (layout.count == 0) return wrong("unknown_kind", "No record of this kind can be stored.");
+    if (effects.key.size() > StoredRecord::key_size_max || authority(effects.key) != event.did)
+        return wrong("key_outside_repository", effects.key);
+    if (effects.action == Effects::Action::remove) return {};
+    if (effects.field_count > layout.count) return wrong("too_many_fields", effects.key);
+    for (std::size_t i = 0; i < effects.field_count; ++i) {
+        auto const& value = effects.fields[i];
+        auto const  fits = layout.is_text(i) ? std::holds_alternative<std::string_view>(value)
+                                             : std::holds_alternative<std::int64_t>(value);
+        if (!fits && !std::holds_alternative<std::monostate>(value)) return wrong("wrong_field_type", effects.key);
+    }
+    return {};
+}
+
+}  // namespace
+
+struct ResidentStore::Shard {
+    mutable std::shared_mutex mutex;  // guards all below
+    NodeTable                 nodes;
+    Hash128                   digest{};
+    Counts                    counts;
+    std::string               scratch;
+
+    void count(StoredRecord const& record, std::uint64_t step) noexcept
+    {
+        (record.removed() ? counts.tombstones : counts.live[static_cast<std::size_t>(record.kind())]) += step;
+    }
+    Hash128 digest_of(StoredRecord const& record) { return record_digest(record.view(), scratch); }
+    void    enter(StoredRecord const& record, Hash128 record_digest)
+    {
+        digest += record_digest;
+        count(record, 1);
+    }
+    void leave(StoredRecord const& record)
+    {
+        digest -= digest_of(record);
+        count(record, ~std::uint64_t{0});
+    }
+};
+
+namespace {
+
+// What was already applied, and what is true: two guards that are never mixed.
+struct Guard {
+    Guard& operator|=(StoredRecord const* record) noexcept
+    {
+        if (record) {
+            sequence = std::max(sequence, record->sequence());
+            rev = std::max(rev, record->rev());
+        }
+        return *this;
+    }
+    std::optional<Outcome> settles(Event const& event) const noexcept
+    {
+        if (event.sequence <= sequence) return Outcome::applied;
+        if (event.rev != Revision::none && event.rev <= rev) return Outcome::stale;
+        return std::nullopt;
+    }
+
+    Sequence sequence{};
+    Revision rev{};
+};
+
+}  // namespace
+
+// The names an event touches, the repository first. Made, then locked, then used: making and locking each start to
+// fetch what the next step needs, so that other work done in between hides the memory's latency.
+class ResidentStore::Places {
+public:
+    Places(ResidentStore const& store, Name const& repository, StoredRecord::Mentions const& mentions)
+    {
+        add(store, repository);
+        for (std::size_t i = 0; i < mentions.size(); ++i) {
+            if (mentions[i].empty() || mentions[i] == repository.text) continue;
+            mentioned_[i] = count_;
+            add(store, Name(mentions[i]));
+        }
+    }
+
+    // All shards, in one order everywhere.
+    class Lock {
+    public:
+        explicit Lock(Places const& places)
+        {
+            for (std::size_t i = 0; i < places.count_; ++i) shards_[i] = places.places_[i].shard;
+            auto const end = shards_.begin() + static_cast<std::ptrdiff_t>(places.count_);
+            std::sort(shards_.begin(), end);
+            std::fill(std::unique(shards_.begin(), end), shards_.end(), nullptr);
+            for (auto* shard : shards_)
+                if (shard) shard->mutex.lock();
+            for (std::size_t i = 0; i < places.count_; ++i)
+                places.places_[i].shard->nodes.prefetch_parts(places.places_[i].name);
+        }
+        ~Lock()
+        {
+            for (auto* shard : shards_)
+                if (shard) shard->mutex.unlock();
+        }
+        Lock(Lock const&) = delete;
+        Lock& operator=(Lock const&) = delete;
+
+    private:
+        std::array<Shard*, 3> shards_{};
+    };
+
+    // Looks the nodes up.
+    void find() noexcept
+    {
+        for (std::size_t i = 0; i < count_; ++i) places_[i].node = places_[i].shard->nodes.find(places_[i].name);
+    }
+    // Creates those that were not found. That moves other nodes of the same shard.
+    void create()
+    {
+        for (std::size_t i = 0; i < count_; ++i) {
+            auto& [name, shard, node] = places_[i];
+            if (node) continue;
+            node = &shard->nodes.create(name);
+            for (std::size_t other = 0; other < count_; ++other)
+                if (other != i && places_[other].shard == shard)
+                    places_[other].node = shard->nodes.find(places_[other].name);
+        }
+    }
+
+    Shard& home_shard() const noexcept { return *places_[0].shard; }
+    Node*  home() const noexcept { return places_[0].node; }
+    Node&  mentioned(std::size_t i) const noexcept { return *places_[mentioned_[i]].node; }
+
+private:
+    struct Place {
+        Name   name;
+        Shard* shard{nullptr};
+        Node*  node{nullptr};
+    };
+
+    void add(ResidentStore const& store, Name const& name) noexcept
+    {
+        auto& shard = store.shard_of(name);
+        shard.nodes.prefetch(name);
+        places_[count_++] = {name, &shard};
+    }
+
+    std::array<Place, 3>       places_;
+    std::size_t                count_{0};
+    std::array<std::size_t, 2> mentioned_{};  // the place of each mention; the repository's unless it is another name
+};
+
+// The repository as the thread that applies to it sees it: nobody else replaces its records meanwhile.
+class ResidentStore::View final : public RecordView {
+public:
+    View(Shard const& shard, Name const& repository) : shard_(shard), repository_(repository) {}
+
+    std::optional<Record> find(Kind kind, std::string_view key) const override
+    {
+        auto const             hash = key_hash(key);
+        std::shared_lock const lock(shard_.mutex);
+        auto const* const      node = shard_.nodes.find(repository_);
+        auto const* const      record = node ? node->records.find(hash, kind, key) : nullptr;
+        if (!record || record->removed()) return std::nullopt;
+        return record->view();
+    }
+
+private:
+    Shard const& shard_;
+    Name const&  repository_;
+};
+
+ResidentStore::ResidentStore() : shards_(std::make_unique<Shard[]>(shard_count)) {}
+ResidentStore::~ResidentStore() = default;
+
+ResidentStore::Shard& ResidentStore::shard_of(Name const& name) const noexcept
+{
+    return shards_[name.bits >> (64 - shard_bits)];
+}
+
+ApplyResult ResidentStore::apply(std::span<Event const> events, Decide const& decide)
+{
+    ApplyResult result;
+    if (events.empty()) return result;
+    result.outcomes.reserve(events.size());
+    Name const repository(events.front().did);
+    View const view(shard_of(repository), repository);
+    shard_of(repository).nodes.prefetch(repository);
+    for (auto const& event : events) {
+        SLUICE_ASSERT(event.did == repository.text);
+        auto const effects = decide(event, view);
+        auto const outcome = effects ? execute(repository, event, *effects) : effects.error();
+        if (!outcome) {
+            result.error = outcome.error();
+            break;
+        }
+        result.outcomes.push_back(*outcome);
+    }
+    return result;
+}
+
+Result<Outcome> ResidentStore::execute(Name const& repository, Event const& event, Effects const& effects)
+{
+    if (effects.action == Effects::Action::none) return Outcome::applied;
+    if (auto const checked = check(event, effects); !checked) return checked.error();
+
+    if (effects.action == Effects::Action::remove_repository) return remove_repository(repository, event);
+    return write(repository, event, effects);
+}
+
+// Puts a record, or its tombstone, in place of the one before.
+Outcome ResidentStore::write(Name const& repository, Event const& event, Effects const& effects)
+{
+    bool const   removed = effects.action == Effects::Action::remove;
+    auto const   fields = std::span(effects.fields).first(removed ? 0 : effects.field_count);
+    auto const   names = StoredRecord::mentions(effects.kind, fields);
+    auto const   hash = key_hash(effects.key);
+    Record const identity{
+        .kind = effects.kind,
+        .did = event.did,
+        .key = effects.key,
+        .rev = event.rev,
+        .sequence = event.sequence,
+        .removed = removed,
+        .payload_hash = removed ? Hash128{} : event.payload_hash,
+        .fields = {}};
+
+    RecordRef before;
+    Places    places(*this, repository, names);
+    auto      after = StoredRecord::make(identity, fields);
+    {
+        Places::Lock const lock(places);
+        auto&              shard = places.home_shard();
+        auto               digest = shard.digest_of(*after);
+        places.find();
+        if (auto const* home = places.home()) {
+            before = home->records.find(hash, effects.kind, effects.key);
+            Guard guard;
+            if (auto const outcome = ((guard |= home->tombstone.get()) |= before.get()).settles(event)) return *outcome;
+        }
+        if (before) {
+            shard.leave(*before);
+            if (before->rev() > after->rev()) {
+                after->raise_rev(before->rev());
+                digest = shard.digest_of(*after);
+            }
+        }
+        shard.enter(*after, digest);
+        places.create();
+        places.home()->records.put(hash, after);
+        for (std::size_t i = 0; i < names.size(); ++i)
+            if (!names[i].empty()) places.mentioned(i).mention(before.get(), after, i);
+    }
+    if (before) forget(*before, after.get());
+    return Outcome::applied;
+}
+
+Outcome ResidentStore::remove_repository(Name const& repository, Event const& event)
+{
+    std::vector<RecordRef> taken;
+    {
+        auto&                  shard = shard_of(repository);
+        std::unique_lock const lock(shard.mutex);
+        auto* const            found = shard.nodes.find(repository);
+        auto&                  home = found ? *found : shard.nodes.create(repository);
+        Guard                  guard;
+        if (auto const outcome = (guard |= home.tombstone.get()).settles(event)) return *outcome;
+
+        // Without a revision everything goes, and nothing seen so far may come back.
+        auto floor = event.rev;
+        if (floor == Revision::none) {
+            home.records.for_each([&](StoredRecord const& record) { guard |= &record; });
+            floor = guard.rev;
+        }
+        home.records.take_if(
+            [&](StoredRecord const& record) { return record.rev() <= floor; },
+            [&](RecordRef record) {
+                shard.leave(*record);
+                taken.push_back(std::move(record));
+            });
+        if (home.tombstone) shard.leave(*home.tombstone);
+        home.tombstone = StoredRecord::make(
+            Record{
+                .kind = Kind::repository,
+                .did = event.did,
+                .key = event.did,
+                .rev = floor,
+                .sequence = event.sequence,
+                .removed = true,
+                .payload_hash = {},
+                .fields = {}},
+            {});
+        shard.enter(*home.tombstone, shard.digest_of(*home.tombstone));
+    }
+    for (auto const& record : taken) forget(*record, nullptr);
+    return Outcome::applied;
+}
+
+// Takes a record that was replaced out of the lists its successor is not in. Only the thread that applies to the
+// record's repository comes here for it, so a record's changes reach every list in their order.
+void ResidentStore::forget(StoredRecord const& before, StoredRecord const* after)
+{
+    auto const names = before.mentions();
+    for (std::size_t i = 0; i < names.size(); ++i) {
+        if (names[i].empty() || (after && after->mention(names[i]))) continue;
+        Name const             name(names[i]);
+        auto&                  shard = shard_of(name);
+        std::unique_lock const lock(shard.mutex);
+        auto* const            node = shard.nodes.find(name);
+        node->forget(before, i);
+        if (node->empty()) shard.nodes.erase(*node);
+    }
+}
+
+std::optional<OwnedRecord> ResidentStore::find(Kind kind, std::string_view uri) const
+{
+    Name const  repository(authority(uri));
+    auto const& shard = shard_of(repository);
+    RecordRef   record;
+    {
+        std::shared_lock const lock(shard.mutex);
+        if (auto const* node = shard.nodes.find(repository)) record = node->records.find(key_hash(uri), kind, uri);
+    }
+    if (!record || record->removed()) return std::nullopt;
+    return OwnedRecord(record->view());
+}
+
+std::vector<OwnedRecord> ResidentStore::mentions(Kind kind, std::string_view text) const
+{
+    Name const             name(text);
+    auto const&            shard = shard_of(name);
+    std::vector<RecordRef> found;
+    {
+        std::shared_lock const lock(shard.mutex);
+        if (auto const* node = shard.nodes.find(name)) found.assign(node->mentions().begin(), node->mentions().end());
+    }
+    std::erase_if(found, [kind](RecordRef const& record) { return record->kind() != kind; });
+    std::ranges::sort(found, {}, [](RecordRef const& record) { return record->key(); });
+    std::vector<OwnedRecord> owned;
+    owned.reserve(found.size());
+    for (auto const& record : found) owned.emplace_back(record->view());
+    return owned;
+}
+
+std::vector<OwnedRecord> ResidentStore::relationships_of(std::string_view did) const
+{
+    return mentions(Kind::relationship, did);
+}
+
+std::vector<OwnedRecord> ResidentStore::attestations_of(std::string_view target) const
+{
+    return mentions(Kind::attestation, target);
+}
+
+Hash128 ResidentStore::digest() const
+{
+    Hash128 sum;
+    for (std::size_t i = 0; i < shard_count; ++i) {
+        std::shared_lock const lock(shards_[i].mutex);
+        sum += shards_[i].digest;
+    }
+    return sum;
+}
+
+Hash128 ResidentStore::digest_by_scan() const
+{
+    Hash128     sum;
+    std::string scratch;
+    auto const  add = [&](StoredRecord const& record) { sum += record_digest(record.view(), scratch); };
+    for (std::size_t i = 0; i < shard_count; ++i) {
+        std::shared_lock const lock(shards_[i].mutex);
+        shards_[i].nodes.for_each([&](Node const& node) {
+            if (node.tombstone) add(*node.tombstone);
+            node.records.for_each(add);
+        });
+    }
+    return sum;
+}
+
+Counts ResidentStore::counts() const
+{
+    Counts sum;
+    for (std::size_t i = 0; i < shard_count; ++i) {
+        std::shared_lock const lock(shards_[i].mutex);
+        for (std::size_t kind = 0; kind < kind_count; ++kind) sum.live[kind] += shards_[i].counts.live[kind];
+        sum.tombstones += shards_[i].counts.tombstones;
+    }
+    return sum;
+}
+
+std::unique_ptr<GraphStore> make_resident_store() { return std::make_unique<ResidentStore>(); }
+
+}  // namespace sluice::graph

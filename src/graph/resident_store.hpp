@@ -1,0 +1,52 @@
+// The default graph store: everything in memory, rebuilt from the log or a checkpoint.
+//
+// Names (DIDs, and URIs that are targets of attestations) are spread over shards by hash, each under its own lock. A
+// name holds its repository's records and a list of the records that mention it. Records are immutable and counted, so
+// readers copy references under the shared lock and look at the records without it. A writer locks the shards of the
+// names its record touches, in their order, and none while deciding.
+#pragma once
+
+#include "graph/graph_store.hpp"
+
+namespace sluice::graph {
+
+class StoredRecord;
+struct Name;
+
+class ResidentStore final : public GraphStore {
+public:
+    ResidentStore();
+    ~ResidentStore() override;
+
+    // Effects a processor may not have (a key outside the repository, fields that do not suit the kind) are its error,
+    // `invalid`. The store itself has none.
+    ApplyResult apply(std::span<Event const> events, Decide const& decide) override;
+
+    std::optional<OwnedRecord> find(Kind kind, std::string_view uri) const override;
+    std::vector<OwnedRecord>   relationships_of(std::string_view did) const override;
+    std::vector<OwnedRecord>   attestations_of(std::string_view target) const override;
+
+    Hash128 digest() const override;
+    Counts  counts() const override;
+
+    // The same value as digest(), computed from every record. Holds each shard's lock for as long as that takes.
+    Hash128 digest_by_scan() const;
+
+private:
+    struct Shard;
+    class Places;
+    class View;
+
+    Shard&                   shard_of(Name const& name) const noexcept;
+    Result<Outcome>          execute(Name const& repository, Event const& event, Effects const& effects);
+    Outcome                  write(Name const& repository, Event const& event, Effects const& effects);
+    Outcome                  remove_repository(Name const& repository, Event const& event);
+    void                     forget(StoredRecord const& before, StoredRecord const* after);
+    std::vector<OwnedRecord> mentions(Kind kind, std::string_view name) const;
+
+    std::unique_ptr<Shard[]> shards_;
+};
+
+std::unique_ptr<GraphStore> make_resident_store();
+
+}  // namespace sluice::graph

@@ -1,0 +1,144 @@
+#include "graph/stored_record.hpp"
+
+#include "base/assert.hpp"
+
+#include <new>
+
+namespace sluice::graph {
+namespace {
+
+// A text that repeats the key, or the DID the key begins with, is stored as a part of it.
+std::optional<std::size_t> offset_in_key(Record const& identity, std::string_view text) noexcept
+{
+    if (text == identity.key) return 0;
+    if (text == identity.did) return static_cast<std::size_t>(authority(identity.key).data() - identity.key.data());
+    return std::nullopt;
+}
+
+constexpr std::uint64_t text_slot(std::size_t offset, std::size_t size) noexcept
+{
+    return std::uint64_t{offset} << 32 | size;
+}
+
+// Lays the fields out as slots; texts to be copied behind the key are collected in `copies`.
+class SlotWriter {
+public:
+    SlotWriter(Record const& identity, std::span<Value const> fields) : size_(identity.key.size())
+    {
+        auto const layout = record_layout(identity.kind);
+        for (std::size_t i = 0; i < fields.size(); ++i) {
+            if (auto const* integer = std::get_if<std::int64_t>(&fields[i])) {
+                SLUICE_ASSERT(!layout.is_text(i));
+                slots_[i] = static_cast<std::uint64_t>(*integer);
+            } else if (auto const* text = std::get_if<std::string_view>(&fields[i])) {
+                SLUICE_ASSERT(layout.is_text(i));
+                slots_[i] = text_slot_of(identity, *text);
+            } else {
+                slots_[i] = Fields::absent;
+            }
+        }
+    }
+
+    std::size_t text_size() const noexcept { return size_; }
+
+    void write(char* slots, char* texts, std::size_t count, std::string_view key) const noexcept
+    {
+        std::memcpy(slots, slots_.data(), count * sizeof slots_[0]);
+        std::memcpy(texts, key.data(), key.size());
+        auto* out = texts + key.size();
+        for (std::size_t i = 0; i < copy_count_; ++i) {
+            std::memcpy(out, copies_[i].data(), copies_[i].size());
+            out += copies_[i].size();
+        }
+    }
+
+private:
+    std::uint64_t text_slot_of(Record const& identity, std::string_view text) noexcept
+    {
+        if (text.empty()) return text_slot(0, 0);
+        if (auto const offset = offset_in_key(identity, text)) return text_slot(*offset, text.size());
+        copies_[copy_count_++] = text;
+        auto const slot = text_slot(size_, text.size());
+        size_ += text.size();
+        return slot;
+    }
+
+    std::array<std::uint64_t, Fields::max>    slots_;
+    std::array<std::string_view, Fields::max> copies_;
+    std::size_t                               copy_count_{0};
+    std::size_t                               size_;
+};
+
+template <class Text>
+StoredRecord::Mentions select_mentions(Kind kind, Text text) noexcept
+{
+    if (kind == Kind::attestation) return {text(attestation_field::target)};
+    if (kind != Kind::relationship) return {};
+    auto const a = text(relationship_field::participant_a);
+    auto const b = text(relationship_field::participant_b);
+    return {a, a == b ? std::string_view{} : b};
+}
+
+}  // namespace
+
+StoredRecord::StoredRecord(Record const& identity, std::size_t field_count) noexcept
+    : key_size_(static_cast<std::uint16_t>(identity.key.size())), kind_(identity.kind),
+      slot_count_(static_cast<std::uint8_t>(field_count) & 0x7f), removed_(identity.removed), rev_(identity.rev),
+      sequence_(identity.sequence), payload_hash_(identity.payload_hash)
+{
+}
+
+boost::intrusive_ptr<StoredRecord> StoredRecord::make(Record const& identity, std::span<Value const> fields)
+{
+    SLUICE_ASSERT(identity.key.size() <= key_size_max && fields.size() <= Fields::max);
+    SLUICE_ASSERT(identity.key == identity.did || authority(identity.key) == identity.did);
+
+    SlotWriter const writer(identity, fields);
+    auto* const      memory = ::operator new(sizeof(StoredRecord) + 8 * fields.size() + writer.text_size());
+    auto* const      record = new (memory) StoredRecord(identity, fields.size());
+    auto* const      slots = reinterpret_cast<char*>(record + 1);
+    writer.write(slots, slots + 8 * fields.size(), fields.size(), identity.key);
+    return {record};
+}
+
+void StoredRecord::destroy(StoredRecord const* record) noexcept
+{
+    record->~StoredRecord();
+    ::operator delete(const_cast<StoredRecord*>(record));
+}
+
+Record StoredRecord::view() const noexcept
+{
+    return {
+        .kind = kind_,
+        .did = kind_ == Kind::repository ? key() : authority(key()),
+        .key = key(),
+        .rev = rev_,
+        .sequence = sequence_,
+        .removed = removed_ != 0,
+        .payload_hash = payload_hash_,
+        .fields = fields()};
+}
+
+StoredRecord::Mentions StoredRecord::mentions(Kind kind, std::span<Value const> fields) noexcept
+{
+    return select_mentions(kind, [fields](std::size_t i) {
+        auto const* text = i < fields.size() ? std::get_if<std::string_view>(&fields[i]) : nullptr;
+        return text ? *text : std::string_view{};
+    });
+}
+
+StoredRecord::Mentions StoredRecord::mentions() const noexcept
+{
+    return select_mentions(kind_, [this](std::size_t i) { return fields().text(i).value_or(std::string_view{}); });
+}
+
+std::optional<std::size_t> StoredRecord::mention(std::string_view name) const noexcept
+{
+    auto const names = mentions();
+    for (std::size_t i = 0; i < names.size(); ++i)
+        if (names[i] == name) return i;
+    return std::nullopt;
+}
+
+}  // namespace sluice::graph

@@ -1,0 +1,81 @@
+#include "graph/resident_store.hpp"
+
+#include "support.hpp"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <thread>
+
+namespace sluice::graph::test {
+namespace {
+
+std::string const hub = "did:plc:hub";
+
+// Records that come, change and go, all at one hub. Each is whole if its context names its strength.
+std::vector<Step> stream(std::string const& owner)
+{
+    std::vector<Step> steps;
+    for (std::uint64_t i = 1; i <= 3'000; ++i) {
+        auto const name = std::to_string(i % 97);
+        auto const strength = static_cast<std::int64_t>(i % 101);
+        if (i % 7 == 0)
+            steps.push_back(remove(i, 0, owner, name));
+        else if (i % 701 == 0)
+            steps.push_back(remove_repository(i, 0, owner));
+        else if (i % 5 == 0)
+            steps.push_back(attest(i, 0, owner, name, uri(owner, "1"), {.confidence = strength}));
+        else
+            steps.push_back(
+                relate(i, 0, owner, name, {.other = hub, .strength = strength, .context = std::to_string(strength)}));
+    }
+    return steps;
+}
+
+void apply_in_batches(GraphStore& store, std::vector<Step> const& steps)
+{
+    for (std::size_t i = 0; i < steps.size(); i += 10) run(store, std::span(steps).subspan(i, 10));
+}
+
+bool is_whole(Record const& record)
+{
+    auto const strength = record.fields.integer(relationship_field::strength);
+    return record.fields.text(relationship_field::context) == std::to_string(*strength);
+}
+
+TEST(ResidentStore, ReadersSeeWholeRecordsWhileRepositoriesChange)
+{
+    auto const        a = stream("did:plc:a"), b = stream("did:plc:b");
+    ResidentStore     store;
+    std::atomic<int>  writing{2};
+    std::atomic<bool> whole{true};
+    auto const        read = [&] {
+        while (writing > 0) {
+            for (auto const& record : store.relationships_of(hub))
+                if (!is_whole(*record)) whole = false;
+            for (auto const* owner : {"did:plc:a", "did:plc:b"}) {
+                auto const record = store.find(Kind::relationship, uri(owner, "1"));
+                if (record && !is_whole(**record)) whole = false;
+                store.attestations_of(uri(owner, "1"));
+            }
+            store.digest_by_scan();
+            store.counts();
+        }
+    };
+    {
+        std::jthread const first_reader(read), second_reader(read);
+        std::jthread const first_writer([&] { apply_in_batches(store, a), --writing; });
+        std::jthread const second_writer([&] { apply_in_batches(store, b), --writing; });
+    }
+
+    ResidentStore one_by_one;
+    apply_in_batches(one_by_one, b);
+    apply_in_batches(one_by_one, a);
+    EXPECT_TRUE(whole);
+    EXPECT_EQ(store.digest(), one_by_one.digest());
+    EXPECT_EQ(store.digest(), store.digest_by_scan());
+    EXPECT_EQ(keys_of(store.relationships_of(hub)), keys_of(one_by_one.relationships_of(hub)));
+}
+
+}  // namespace
+}  // namespace sluice::graph::test
