@@ -1,0 +1,245 @@
+#include "engine/appender.hpp"
+
+#include <algorithm>
+
+namespace sluice::engine {
+
+Appender::Appender(Deps deps, AppenderOptions options, Listener listener)
+    : deps_(deps), options_(options), listener_(std::move(listener)), last_(deps.log.last()),
+      chain_(deps.log.last_chain())
+{
+}
+
+void Appender::submit(BlockRef block)
+{
+    std::lock_guard lock(mutex_);
+    waiting_blocks_.push_back(std::move(block));
+}
+
+void Appender::submit(log::Decision decision, LaneId lane)
+{
+    std::lock_guard lock(mutex_);
+    waiting_verdicts_.push_back({std::move(decision), lane});
+}
+
+bool Appender::idle() const
+{
+    std::lock_guard lock(mutex_);
+    return waiting_blocks_.empty() && waiting_verdicts_.empty();
+}
+
+bool Appender::step()
+{
+    if (!collect()) return false;
+    if (failed()) {
+        answer_all(RequestOutcome::log_failed);
+        return true;
+    }
+    if (!group_.blocks.empty()) {
+        // Space that cannot be read counts as none: nothing has been written, and the next group looks again.
+        if (auto const space = deps_.log.check_space(); !space) {
+            answer_all(RequestOutcome::disk_full);
+            if (group_.verdicts.empty()) return true;
+        }
+    }
+
+    auto const received_at = std::max(deps_.clock.wall(), deps_.log.last_received_at());
+    auto const done = commit(received_at);
+    if (!done) {
+        failure_ = done.error();
+        failed_.store(true, std::memory_order_release);
+        answer_all(RequestOutcome::log_failed);
+        return true;
+    }
+    publish();
+    return true;
+}
+
+// Moves what waits into the group: every verdict, and blocks up to the byte limit.
+bool Appender::collect()
+{
+    group_.blocks.clear();
+    group_.verdicts.clear();
+    std::lock_guard lock(mutex_);
+    group_.verdicts.swap(waiting_verdicts_);
+    std::size_t bytes = 0, taken = 0;
+    while (taken < waiting_blocks_.size() && (taken == 0 || bytes < options_.commit_bytes_max))
+        bytes += waiting_blocks_[taken++]->data.size();
+    auto const end = waiting_blocks_.begin() + static_cast<std::ptrdiff_t>(taken);
+    group_.blocks.assign(std::make_move_iterator(waiting_blocks_.begin()), std::make_move_iterator(end));
+    waiting_blocks_.erase(waiting_blocks_.begin(), end);
+    return !group_.blocks.empty() || !group_.verdicts.empty();
+}
+
+void Appender::answer_all(RequestOutcome outcome)
+{
+    for (auto const& block : group_.blocks)
+        for (auto& request : block->requests) {
+            request.outcome = outcome;
+            request.ticket.release_places();
+        }
+    if (!group_.blocks.empty()) listener_.answered(std::move(group_.blocks));
+    group_.blocks.clear();
+}
+
+Result<> Appender::commit(WallTime received_at)
+{
+    group_.parts.clear();
+    group_.decisions.clear();
+    group_.pending.clear();
+    count_ = 0;
+    bytes_ = sizeof header_;
+    header_ = {log::block_magic, 0, number(next(last_)), received_at.time_since_epoch().count(), chain_};
+    group_.parts.emplace_back(reinterpret_cast<char const*>(&header_), sizeof header_);
+
+    for (auto const& block : group_.blocks) {
+        if (auto const unique = dedupe_block(*block); !unique) return unique.error();
+        seal_block(*block);
+    }
+    for (auto const& verdict : group_.verdicts) group_.decisions.push_back(verdict.decision);
+    if (count_ == 0 && group_.decisions.empty()) return {};
+    if (count_ == 0) group_.parts.clear();
+    header_.count = count_;
+
+    auto const start = deps_.clock.now();
+    auto const stored = deps_.log.append({
+        .first = Sequence{header_.first},
+        .count = count_,
+        .chain_after = chain_,
+        .received_at = count_ == 0 ? deps_.log.last_received_at() : received_at,
+        .parts = group_.parts,
+        .decisions = group_.decisions,
+    });
+    add(deps_.counters.commit_ns, static_cast<std::uint64_t>((deps_.clock.now() - start).count()));
+    add(deps_.counters.commits, 1);
+    add(deps_.counters.committed_bytes, count_ == 0 ? 0 : bytes_);
+    return stored;
+}
+
+// Gives every new record its sequence, finds the duplicates, and refuses what conflicts.
+Result<> Appender::dedupe_block(Block& block)
+{
+    for (auto& request : block.requests)
+        if (auto const unique = dedupe_request(block, request); !unique) return unique.error();
+    return {};
+}
+
+Result<> Appender::dedupe_request(Block& block, Block::Request& request)
+{
+    auto const before = last_;
+    for (std::uint32_t i = 0; i < request.count; ++i) {
+        auto& item = block.items[request.first + i];
+        auto const found = match(block, item);
+        if (!found) return found.error();
+        if (*found == Match::fresh) {
+            item.state = Block::State::stored;
+            item.sequence = last_ = next(last_);
+            group_.pending.push_back(
+                {.lane_key = 0, .block = &block, .item = request.first + i, .tier = item.tier,
+                 .sequence = item.sequence,
+                 .received_at = WallTime(std::chrono::microseconds(header_.received_at))});
+            auto const record = block.record(request.first + i);
+            if (record.header().id_size != 0)
+                deps_.dedupe.insert(log::id_key(record.header().tenant, record.stored_id()), item.sequence);
+            continue;
+        }
+        item.state = *found == Match::duplicate ? Block::State::duplicate : Block::State::conflict;
+        if (*found == Match::conflict && request.atomic) {
+            forget(block, request);
+            last_ = before;
+            request.outcome = RequestOutcome::conflict;
+            request.conflict_at = i;
+            return {};
+        }
+    }
+    request.outcome = RequestOutcome::stored;
+    return {};
+}
+
+// A record already known is compared by its id and content: with one that is durable, or with one of this group.
+Result<Appender::Match> Appender::match(Block& block, Block::Item& item)
+{
+    log::LoggedRecord const record(block.data.data() + item.offset);
+    if (record.header().id_size == 0) return Match::fresh;
+    auto const known = deps_.dedupe.find(log::id_key(record.header().tenant, record.stored_id()));
+    if (!known) return Match::fresh;
+    item.sequence = *known;
+
+    auto const compare = [&](log::LoggedRecord const& other) {
+        if (other.stored_id() != record.stored_id()) return Match::fresh;
+        return other.content_hash() == record.content_hash() ? Match::duplicate : Match::conflict;
+    };
+    if (number(*known) >= header_.first) {
+        auto const& twin = group_.pending[number(*known) - header_.first];
+        return compare(twin.block->record(twin.item));
+    }
+    auto const stored = deps_.log.read(*known);
+    if (!stored) return stored.error();
+    if (!*stored) return Error{Errc::corrupt, "id_without_record", "the index names a sequence the log does not have"};
+    return compare((*stored)->record(number(*known) - number((*stored)->first())));
+}
+
+// Takes back the ids that a refused request had entered.
+void Appender::forget(Block& block, Block::Request const& request)
+{
+    for (std::uint32_t i = 0; i < request.count; ++i) {
+        auto& item = block.items[request.first + i];
+        if (item.state != Block::State::stored) continue;
+        item.state = Block::State::fresh;
+        auto const record = block.record(request.first + i);
+        if (record.header().id_size != 0)
+            deps_.dedupe.erase(log::id_key(record.header().tenant, record.stored_id()));
+        group_.pending.pop_back();
+    }
+}
+
+// Chains the block's new records and lists their bytes, neighbours as one part.
+void Appender::seal_block(Block& block)
+{
+    for (std::size_t i = 0; i < block.items.size(); ++i) {
+        auto const& item = block.items[i];
+        if (item.state != Block::State::stored) continue;
+        auto* const bytes = block.data.data() + item.offset;
+        log::LoggedRecord const record(bytes);
+        chain_ = record.chain_after(chain_);
+        log::set_chain(bytes, chain_);
+        group_.pending[count_].lane_key = log::lane_key(record.header().tenant, record.did());
+        ++count_;
+        bytes_ += record.header().size;
+        auto& last = group_.parts.back();
+        if (last.data() + last.size() == bytes)
+            last = {last.data(), last.size() + record.header().size};
+        else
+            group_.parts.emplace_back(bytes, record.header().size);
+    }
+}
+
+// The group is durable: events become pending, tickets of events that were not stored go back, everybody is told.
+void Appender::publish()
+{
+    if (count_ != 0) {
+        deps_.watermark.logged(Sequence{header_.first}, count_);
+        add(deps_.counters.accepted, count_);
+    }
+    for (auto const& block : group_.blocks)
+        for (auto& request : block->requests) {
+            std::uint32_t stored = 0, duplicates = 0;
+            for (std::uint32_t i = 0; i < request.count; ++i) {
+                stored += block->items[request.first + i].state == Block::State::stored;
+                duplicates += block->items[request.first + i].state == Block::State::duplicate;
+            }
+            if (request.outcome == RequestOutcome::conflict) {
+                add(deps_.counters.conflicts, 1);
+            } else {
+                add(deps_.counters.duplicates, duplicates);
+                request.ticket.hand_over(stored);
+            }
+            request.ticket.release_places();
+        }
+    deps_.scheduler.push(group_.pending, deps_.clock.now());
+    if (!group_.blocks.empty()) listener_.answered(std::move(group_.blocks));
+    for (auto const& verdict : group_.verdicts) listener_.decided(verdict.decision, verdict.lane);
+    group_.blocks.clear();
+}
+
+}  // namespace sluice::engine

@@ -1,0 +1,93 @@
+// The one writer of the log: everything that waits becomes one commit, then is answered and handed to the lanes.
+#pragma once
+
+#include "engine/block.hpp"
+#include "engine/counters.hpp"
+#include "engine/dedupe.hpp"
+#include "engine/scheduler.hpp"
+#include "engine/watermark.hpp"
+#include "log/event_log.hpp"
+
+#include <functional>
+#include <mutex>
+#include <vector>
+
+namespace sluice::engine {
+
+struct AppenderOptions {
+    std::size_t commit_bytes_max{8u << 20};  // a commit takes blocks until it has this many bytes
+};
+
+class Appender {
+public:
+    // Told after a commit, on the appender's thread. Blocks are answered in the order they were submitted.
+    struct Listener {
+        std::function<void(std::vector<BlockRef>)>                   answered;
+        std::function<void(log::Decision const&, LaneId)>            decided;
+    };
+
+    struct Deps {  // outlive the appender
+        log::EventLog& log;
+        DedupeIndex&   dedupe;
+        Scheduler&     scheduler;
+        Watermark&     watermark;
+        Counters&      counters;
+        Clock const&   clock;
+    };
+
+    Appender(Deps deps, AppenderOptions options, Listener listener);
+
+    // Any thread.
+    void submit(BlockRef block);
+    void submit(log::Decision decision, LaneId lane);
+    bool idle() const;  // nothing waits
+
+    // One commit; false if nothing waited. After a failure of the log every request is answered log_failed.
+    bool step();
+    bool  failed() const noexcept { return failed_.load(std::memory_order_acquire); }
+    Error failure() const { return failure_; }  // why, once failed()
+
+private:
+    struct Verdict {
+        log::Decision decision;
+        LaneId        lane;
+    };
+    struct Group {
+        std::vector<BlockRef>         blocks;
+        std::vector<Verdict>          verdicts;
+        std::vector<std::string_view> parts;
+        std::vector<log::Decision>    decisions;
+        std::vector<Pending>          pending;  // one per new record, in sequence order
+    };
+    enum class Match : std::uint8_t { fresh, duplicate, conflict };
+
+    bool     collect();
+    void     answer_all(RequestOutcome outcome);
+    Result<> dedupe_block(Block& block);
+    Result<> dedupe_request(Block& block, Block::Request& request);
+    Result<Match> match(Block& block, Block::Item& item);
+    void     forget(Block& block, Block::Request const& request);
+    void     seal_block(Block& block);
+    Result<> commit(WallTime received_at);
+    void     publish();
+
+    Deps const            deps_;
+    AppenderOptions const options_;
+    Listener const        listener_;
+
+    mutable std::mutex    mutex_;
+    std::vector<BlockRef> waiting_blocks_;    // guarded by mutex_; bounded by tickets
+    std::vector<Verdict>  waiting_verdicts_;  // guarded by mutex_; one per held lane
+
+    // The appender's thread only.
+    Group            group_;
+    log::BlockHeader header_{};
+    Sequence         last_;
+    std::uint64_t    chain_;
+    std::uint32_t    count_{0};  // records of the group
+    std::uint64_t    bytes_{0};
+    Error            failure_{};  // set before failed_
+    std::atomic<bool> failed_{false};
+};
+
+}  // namespace sluice::engine

@@ -1,0 +1,77 @@
+#include "engine/engine.hpp"
+
+namespace sluice::engine {
+
+Engine::Engine(Deps deps, EngineOptions options, Answered answered, Decided on_decided, EngineParts parts)
+    : deps_(deps), options_(options), on_decided_(std::move(on_decided)), admission_(options.admission),
+      dedupe_(parts.dedupe ? std::move(parts.dedupe) : std::make_unique<MemoryDedupe>()),
+      watermark_(parts.watermark ? std::move(parts.watermark) : std::make_unique<DenseWatermark>()),
+      scheduler_(parts.scheduler ? std::move(parts.scheduler) : std::make_unique<LaneScheduler>(options.scheduler))
+{
+    appender_ = std::make_unique<Appender>(
+        Appender::Deps{deps_.log, *dedupe_, *scheduler_, *watermark_, counters_, deps_.clock}, options_.appender,
+        Appender::Listener{
+            .answered = std::move(answered),
+            .decided = [this](log::Decision const& decision, LaneId lane) { decided(decision, lane); },
+        });
+    for (std::size_t i = 0; i < options_.workers; ++i)
+        workers_.push_back(std::make_unique<Worker>(
+            Worker::Deps{*scheduler_, deps_.graph, *watermark_, admission_, *appender_, counters_, deps_.clock,
+                         deps_.schemas},
+            options_.retry, options_.seed + i));
+}
+
+Result<Folded> Engine::recover()
+{
+    auto folded = fold(deps_.log, deps_.schemas, deps_.graph, dedupe_.get(), deps_.clock);
+    if (!folded) return folded.error();
+    if (!folded->undecided.empty()) {
+        log::Commit const commit{.first = next(deps_.log.last()), .count = 0, .chain_after = deps_.log.last_chain(),
+                                 .received_at = deps_.log.last_received_at(), .parts = {},
+                                 .decisions = folded->undecided};
+        if (auto const stored = deps_.log.append(commit); !stored) return stored.error();
+        if (on_decided_)
+            for (auto const& decision : folded->undecided) on_decided_(decision);
+    }
+    watermark_->start(folded->last);
+    add(counters_.accepted, folded->events);
+    add(counters_.applied, folded->applied);
+    add(counters_.stale, folded->stale);
+    add(counters_.dead_lettered, folded->dead_lettered);
+    add(counters_.parked, folded->parked);
+    return folded;
+}
+
+// The head of a held lane has its verdict.
+void Engine::decided(log::Decision const& decision, LaneId lane)
+{
+    add(decision.verdict == log::Verdict::parked ? counters_.parked : counters_.dead_lettered, 1);
+    watermark_->settled({&decision.sequence, 1});
+    scheduler_->released(lane);
+    admission_.release(1, 0);
+    if (on_decided_) on_decided_(decision);
+}
+
+bool Engine::idle() const
+{
+    if (!appender_->idle()) return false;
+    auto const now = state();
+    return now.accepted == now.applied + now.dead_lettered + now.parked;
+}
+
+EngineState Engine::state() const
+{
+    EngineState state;
+    // In this order: who sees nothing pending sees the watermark at the end.
+    state.pending = scheduler_->stats(deps_.clock.now()).pending;
+    state.watermark = watermark_->low();
+    state.applied = get(counters_.applied);
+    state.stale = get(counters_.stale);
+    state.dead_lettered = get(counters_.dead_lettered);
+    state.parked = get(counters_.parked);
+    state.accepted = get(counters_.accepted);
+    state.last_sequence = Sequence{state.accepted};
+    return state;
+}
+
+}  // namespace sluice::engine

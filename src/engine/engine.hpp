@@ -1,0 +1,93 @@
+// The middle of Sluice: admission, log, lanes, workers and watermark, wired. Passive: threads call its steps, the
+// simulator calls the same steps on one thread.
+#pragma once
+
+#include "engine/admission.hpp"
+#include "engine/appender.hpp"
+#include "engine/fold.hpp"
+#include "engine/worker.hpp"
+
+#include <array>
+#include <memory>
+#include <vector>
+
+namespace sluice::engine {
+
+struct EngineOptions {
+    Admission::Limits admission{};
+    AppenderOptions   appender{};
+    SchedulerOptions  scheduler{};
+    RetryOptions      retry{};
+    std::size_t       workers{2};
+    std::uint64_t     seed{0};  // for jitter
+};
+
+// What is replaceable. Empty members are filled with the shipped ones.
+struct EngineParts {
+    std::unique_ptr<Scheduler>   scheduler;
+    std::unique_ptr<Watermark>   watermark;
+    std::unique_ptr<DedupeIndex> dedupe;
+};
+
+// Every number at one moment, as far as relaxed counters allow; exact while nothing happens.
+struct EngineState {
+    Sequence                              last_sequence{};
+    Sequence                              watermark{};
+    std::array<std::uint64_t, tier_count> pending{};
+    std::uint64_t                         accepted{0}, applied{0}, stale{0}, dead_lettered{0}, parked{0};
+};
+
+class Engine {
+public:
+    struct Deps {  // outlive the engine
+        log::EventLog&           log;
+        graph::GraphStore&       graph;
+        schema::SchemaSet const& schemas;
+        Clock const&             clock;
+    };
+    using Answered = std::function<void(std::vector<BlockRef>)>;
+    using Decided = std::function<void(log::Decision const&)>;
+
+    // `answered` and `decided` are called on the appender's thread.
+    Engine(Deps deps, EngineOptions options, Answered answered, Decided decided = {}, EngineParts parts = {});
+
+    // Brings graph, ids and counters to the end of the log. Once, before any step.
+    Result<Folded> recover();
+
+    // Any thread. The block's tickets must come from admission().
+    void submit(BlockRef block) { appender_->submit(std::move(block)); }
+
+    bool         append_step() { return appender_->step(); }
+    Result<bool> work_step(std::size_t worker) { return workers_[worker]->step(); }
+
+    // Nothing waits to be appended and nothing is pending.
+    bool idle() const;
+    bool log_failed() const noexcept { return appender_->failed(); }
+    Error log_failure() const { return appender_->failure(); }  // once log_failed()
+    bool append_waits() const { return !appender_->idle(); }
+
+    EngineState     state() const;
+    LaneStats       lanes() const { return scheduler_->stats(deps_.clock.now()); }
+    std::optional<Clock::Mono> next_due() const { return scheduler_->next_due(); }
+
+    Admission&       admission() noexcept { return admission_; }
+    Admission const& admission() const noexcept { return admission_; }
+    Counters const&  counters() const noexcept { return counters_; }
+    std::size_t      workers() const noexcept { return workers_.size(); }
+
+private:
+    void decided(log::Decision const& decision, LaneId lane);
+
+    Deps const                           deps_;
+    EngineOptions const                  options_;
+    Decided const                        on_decided_;
+    Counters                             counters_;
+    Admission                            admission_;
+    std::unique_ptr<DedupeIndex>         dedupe_;
+    std::unique_ptr<Watermark>           watermark_;
+    std::unique_ptr<Scheduler>           scheduler_;
+    std::unique_ptr<Appender>            appender_;
+    std::vector<std::unique_ptr<Worker>> workers_;
+};
+
+}  // namespace sluice::engine

@@ -1,0 +1,81 @@
+#include "engine/runner.hpp"
+
+#include <algorithm>
+#include <pthread.h>
+
+namespace sluice::engine {
+
+Runner::Runner(Engine& engine, Clock const& clock, Fatal fatal)
+    : engine_(engine), clock_(clock), fatal_(std::move(fatal))
+{
+}
+
+Runner::~Runner() { stop(); }
+
+void Runner::start()
+{
+    appender_ = std::thread([this] { append_loop(); });
+    for (std::size_t i = 0; i < engine_.workers(); ++i) workers_.emplace_back([this, i] { work_loop(i); });
+}
+
+void Runner::submit(BlockRef block)
+{
+    engine_.submit(std::move(block));
+    submitted_.raise();
+}
+
+// Workers first: a verdict of theirs is still appended.
+void Runner::stop()
+{
+    stop_working_ = true;
+    pushed_.raise();
+    for (auto& worker : workers_)
+        if (worker.joinable()) worker.join();
+    stop_appending_ = true;
+    submitted_.raise();
+    if (appender_.joinable()) appender_.join();
+}
+
+namespace {
+
+// For people who look at a profile or at top -H.
+void name_thread(char const* name) { pthread_setname_np(pthread_self(), name); }
+
+}  // namespace
+
+void Runner::append_loop()
+{
+    name_thread("appender");
+    for (;;) {
+        auto const seen = submitted_.look();
+        if (engine_.append_step()) {
+            pushed_.raise();
+            if (engine_.log_failed()) fail(engine_.log_failure());
+            continue;
+        }
+        if (stop_appending_) return;
+        submitted_.wait(seen, std::chrono::seconds(1));
+    }
+}
+
+void Runner::work_loop(std::size_t worker)
+{
+    name_thread("worker");
+    while (!stop_working_) {
+        auto const seen = pushed_.look();
+        auto const worked = engine_.work_step(worker);
+        if (!worked) return fail(worked.error());
+        if (engine_.append_waits()) submitted_.raise();
+        if (*worked) continue;
+        auto limit = std::chrono::nanoseconds(std::chrono::seconds(1));
+        if (auto const due = engine_.next_due()) limit = std::clamp(*due - clock_.now(), {}, limit);
+        pushed_.wait(seen, limit);
+    }
+}
+
+void Runner::fail(Error const& error)
+{
+    std::call_once(failed_, [&] { fatal_(error); });
+}
+
+}  // namespace sluice::engine

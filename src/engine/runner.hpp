@@ -1,0 +1,73 @@
+// The engine's threads: one appends, the others work. Loops around step(), waiting when a step finds nothing.
+#pragma once
+
+#include "engine/engine.hpp"
+
+#include <condition_variable>
+#include <functional>
+#include <mutex>
+#include <thread>
+
+namespace sluice::engine {
+
+// Counts wake-ups, so that one between a look and a wait is not missed.
+class Signal {
+public:
+    std::uint64_t look() const
+    {
+        std::lock_guard lock(mutex_);
+        return count_;
+    }
+    void raise()
+    {
+        {
+            std::lock_guard lock(mutex_);
+            ++count_;
+        }
+        raised_.notify_all();
+    }
+    // Returns when raised after `seen` was looked at, or after `limit`.
+    void wait(std::uint64_t seen, std::chrono::nanoseconds limit)
+    {
+        std::unique_lock lock(mutex_);
+        raised_.wait_for(lock, limit, [&] { return count_ != seen; });
+    }
+
+private:
+    mutable std::mutex      mutex_;
+    std::condition_variable raised_;
+    std::uint64_t           count_{0};
+};
+
+class Runner {
+public:
+    // `fatal` is called once, on some thread, when the log fails or stored bytes are not what was written.
+    using Fatal = std::function<void(Error const&)>;
+
+    Runner(Engine& engine, Clock const& clock, Fatal fatal);
+    ~Runner();
+
+    void start();
+    void submit(BlockRef block);  // any thread
+
+    // Everything submitted is appended and answered; workers finish what they have in hand. Idempotent.
+    void stop();
+
+private:
+    void append_loop();
+    void work_loop(std::size_t worker);
+    void fail(Error const& error);
+
+    Engine&                  engine_;
+    Clock const&             clock_;
+    Fatal const              fatal_;
+    std::once_flag           failed_;
+    Signal                   submitted_;
+    Signal                   pushed_;
+    std::atomic<bool>        stop_appending_{false};
+    std::atomic<bool>        stop_working_{false};
+    std::thread              appender_;
+    std::vector<std::thread> workers_;
+};
+
+}  // namespace sluice::engine

@@ -1,0 +1,52 @@
+#include "engine/watermark.hpp"
+
+#include "base/assert.hpp"
+
+#include <algorithm>
+
+namespace sluice::engine {
+
+void DenseWatermark::start(Sequence settled_through)
+{
+    std::lock_guard lock(mutex_);
+    last_ = settled_through;
+}
+
+void DenseWatermark::logged(Sequence first, std::size_t count)
+{
+    std::lock_guard lock(mutex_);
+    SLUICE_ASSERT(first == next(last_));
+    for (std::size_t i = 0; i < count; ++i) entries_.push_back({Sequence{number(first) + i}, false});
+    last_ = Sequence{number(last_) + count};
+}
+
+void DenseWatermark::settled(std::span<Sequence const> sequences)
+{
+    std::lock_guard lock(mutex_);
+    for (auto const sequence : sequences) {
+        auto const at = std::lower_bound(
+            entries_.begin(), entries_.end(), sequence, [](Entry const& e, Sequence s) { return e.sequence < s; });
+        SLUICE_ASSERT(at != entries_.end() && at->sequence == sequence && !at->settled);
+        at->settled = true;
+        ++settled_;
+    }
+    while (!entries_.empty() && entries_.front().settled) {
+        entries_.pop_front();
+        --settled_;
+    }
+    if (settled_ > 1024 && settled_ > entries_.size() / 2) compact();
+}
+
+void DenseWatermark::compact()
+{
+    std::erase_if(entries_, [](Entry const& e) { return e.settled; });
+    settled_ = 0;
+}
+
+Sequence DenseWatermark::low() const
+{
+    std::lock_guard lock(mutex_);
+    return entries_.empty() ? last_ : Sequence{number(entries_.front().sequence) - 1};
+}
+
+}  // namespace sluice::engine

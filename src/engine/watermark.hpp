@@ -1,0 +1,44 @@
+// The sequence up to which everything is settled. It may lag, it never leads.
+#pragma once
+
+#include <sluice/event.hpp>
+
+#include <cstddef>
+#include <deque>
+#include <mutex>
+#include <span>
+
+namespace sluice::engine {
+
+// Any thread.
+class Watermark {
+public:
+    virtual ~Watermark() = default;
+    virtual void     start(Sequence settled_through) = 0;         // before anything else
+    virtual void     logged(Sequence first, std::size_t count) = 0;  // in log order
+    virtual void     settled(std::span<Sequence const> sequences) = 0;
+    virtual Sequence low() const = 0;
+};
+
+// Remembers the unsettled and, between them, some of the settled: at most twice the unsettled and a constant.
+class DenseWatermark final : public Watermark {
+public:
+    void     start(Sequence settled_through) override;
+    void     logged(Sequence first, std::size_t count) override;
+    void     settled(std::span<Sequence const> sequences) override;
+    Sequence low() const override;
+
+private:
+    struct Entry {
+        Sequence sequence;
+        bool     settled;
+    };
+    void compact();
+
+    mutable std::mutex mutex_;
+    std::deque<Entry>  entries_;        // sorted by sequence; the first is unsettled
+    std::size_t        settled_{0};     // entries that are settled
+    Sequence           last_{};         // highest logged
+};
+
+}  // namespace sluice::engine

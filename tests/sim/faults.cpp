@@ -1,0 +1,136 @@
+#include "sim/faults.hpp"
+
+namespace sluice::sim {
+
+Faults Faults::draw(Random& random)
+{
+    auto const up_to = [&](double most) {
+        if (random.chance(0.5)) return 0.0;
+        return most * static_cast<double>(1 + random.below(100)) / 100;
+    };
+    return {
+        .crash = up_to(0.01),
+        .crash_inside = up_to(0.015),
+        .crash_in_recovery = up_to(0.9),
+        .recovery_fails = up_to(0.8),
+        .append_error = up_to(0.02),
+        .disk_full = up_to(0.05),
+        .conflict = up_to(0.5),
+        .transient = up_to(0.4),
+        .outage = up_to(0.05),
+        .unknown = up_to(0.3),
+        .reply_lost = up_to(0.2),
+        .wall_jump = up_to(0.05),
+        .graph_survives = random.chance(0.4),
+    };
+}
+
+Faults Faults::none(bool graph_survives)
+{
+    Faults faults;
+    faults.graph_survives = graph_survives;
+    return faults;
+}
+
+// What becomes of the commit of an append that does not return, or returns an error, is a matter of chance.
+Result<> FaultyLog::append(log::Commit const& commit)
+{
+    auto& c = context_;
+    Error const failed{Errc::corrupt, "sim_io", "the disk failed"};
+    if (is_broken_) return failed;
+    if (c.chance(c.faults.append_error)) {
+        is_broken_ = true;
+        bool const is_kept = c.random.chance(0.5) && inner_.append(commit);
+        ++c.goals[is_kept ? "append failed, commit kept" : "append failed, commit lost"];
+        return failed;
+    }
+    if (c.chance(c.faults.crash_inside)) {
+        bool const is_kept = c.random.chance(0.5) && inner_.append(commit);
+        ++c.goals[is_kept ? "crash after a commit nobody heard of" : "crash before a commit"];
+        throw Crash{};
+    }
+    return inner_.append(commit);
+}
+
+Result<> FaultyLog::check_space()
+{
+    auto& c = context_;
+    if (c.chance(c.faults.disk_full)) c.disk_full_until = c.later(20);
+    if (c.clock.now() >= c.disk_full_until) return {};
+    ++c.goals["disk full"];
+    return Error{Errc::full, "disk_full", "no space"};
+}
+
+graph::ApplyResult FaultyGraph::fail(Event const& event, Errc error, char const* reason)
+{
+    context_.ledger.failed_by_store(event, error);
+    return {.outcomes = {}, .error = Error{error, reason, ""}, .from_store = true};
+}
+
+graph::ApplyResult FaultyGraph::apply(std::span<Event const> events, graph::Decide const& decide)
+{
+    auto&       c = context_;
+    auto const& head = events.front();
+    c.ledger.applying(events);
+
+    if (c.is_recovering && c.recovery_fails_at != 0 && --c.recovery_fails_at == 0) {
+        if (c.random.chance(0.5)) pass(events, decide);
+        if (c.chance(c.faults.crash_in_recovery)) {
+            ++c.goals["crash during recovery"];
+            throw Crash{};
+        }
+        ++c.goals["graph away during recovery"];
+        return fail(head, Errc::unavailable, "store_unavailable");
+    }
+    if (!c.is_recovering) {
+        if (c.chance(c.faults.crash_inside)) throw Crash{};
+        if (c.chance(c.faults.outage)) c.outage_until = c.later(60);
+        if (c.clock.now() < c.outage_until) {
+            ++c.goals["graph away"];
+            return fail(head, Errc::unavailable, "store_unavailable");
+        }
+        if (c.chance(c.faults.conflict)) return fail(head, Errc::conflict, "store_conflict");
+        if (c.chance(c.faults.transient)) return fail(head, Errc::transient, "store_transient");
+        if (c.chance(c.faults.unknown)) {
+            auto const result = pass(events, decide);
+            if (!result.outcomes.empty()) ++c.goals["applied, but reported as failed"];
+            return fail(head, Errc::unavailable, "store_unknown");
+        }
+    }
+    auto result = pass(events, decide);
+    if (!c.is_recovering && c.chance(c.faults.crash_inside)) {
+        ++c.goals["crash between apply and its report"];
+        throw Crash{};
+    }
+    c.ledger.settled(events.first(result.outcomes.size()));
+    if (result.error) c.ledger.refused_by_processor(events[result.outcomes.size()]);
+    for (auto const outcome : result.outcomes)
+        if (outcome == graph::Outcome::stale) ++c.goals["stale"];
+    return result;
+}
+
+// Events that the graph has already are given to it one by one: that must change nothing.
+graph::ApplyResult FaultyGraph::pass(std::span<Event const> events, graph::Decide const& decide)
+{
+    graph::ApplyResult whole;
+    while (!events.empty()) {
+        bool const  is_again = context_.ledger.is_in_graph(events.front());
+        auto const  part = events.first(is_again ? 1 : events.size());
+        auto const  before = is_again ? inner_.digest() : Hash128{};
+        auto        result = inner_.apply(part, decide);
+        if (is_again) {
+            ++context_.goals["applied again"];
+            require(!result.error, "an event that was applied can be applied again");
+            require(inner_.digest() == before, "applying again changes nothing");
+        }
+        require(result.error || result.outcomes.size() == part.size(), "a graph answers for every event");
+        for (std::size_t i = 0; i < result.outcomes.size(); ++i) context_.ledger.applied(part[i]);
+        whole.outcomes.insert(whole.outcomes.end(), result.outcomes.begin(), result.outcomes.end());
+        whole.error = std::move(result.error);
+        if (whole.error) return whole;
+        events = events.subspan(part.size());
+    }
+    return whole;
+}
+
+}  // namespace sluice::sim

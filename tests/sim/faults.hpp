@@ -1,0 +1,101 @@
+// Ports that fail as disks, networks and processes do.
+#pragma once
+
+#include "graph/graph_store.hpp"
+#include "sim/forwarding.hpp"
+#include "sim/ledger.hpp"
+#include "sim/manual_clock.hpp"
+
+#include <map>
+#include <string>
+
+namespace sluice::sim {
+
+// The process ends here and now.
+struct Crash {};
+
+// What went wrong, and how often: goals that a batch of runs must reach.
+using Goals = std::map<std::string, std::uint64_t>;
+
+// Probabilities of one run. Many are zero, so that each kind of fault also comes alone.
+struct Faults {
+    double crash{0};         // between two steps
+    double crash_inside{0};  // of an append or an apply
+    double crash_in_recovery{0};
+    double recovery_fails{0};
+    double append_error{0};
+    double disk_full{0};  // for a time
+    double conflict{0};
+    double transient{0};
+    double outage{0};  // of the graph, for a time
+    double unknown{0};  // applied, but reported as unavailable
+    double reply_lost{0};
+    double wall_jump{0};
+    bool   graph_survives{false};  // a crash, as a database server would
+
+    static Faults draw(Random& random);
+    static Faults none(bool graph_survives);
+};
+
+// What the faulty ports of one process share.
+struct FaultContext {
+    Faults&          faults;
+    Random&          random;
+    ManualClock&     clock;
+    Ledger&          ledger;
+    Goals&           goals;
+    bool             is_recovering{false};
+    Clock::Mono      disk_full_until{};
+    Clock::Mono      outage_until{};
+    std::uint64_t    recovery_fails_at{0};  // counts down, 0: does not
+
+    bool        chance(double p) { return p > 0 && random.chance(p); }
+    Clock::Mono later(std::int64_t milliseconds_max)
+    {
+        return clock.now() + std::chrono::milliseconds(random.below(static_cast<std::uint64_t>(milliseconds_max)));
+    }
+};
+
+class FaultyLog final : public ForwardingLog {
+public:
+    FaultyLog(log::EventLog& inner, FaultContext& context) : ForwardingLog(inner), context_(context) {}
+
+    Result<> append(log::Commit const& commit) override;
+    Result<> check_space() override;
+
+private:
+    FaultContext& context_;
+    bool          is_broken_{false};
+};
+
+// Also tells the ledger what is applied.
+class FaultyGraph final : public graph::GraphStore {
+public:
+    FaultyGraph(graph::GraphStore& inner, FaultContext& context) : inner_(inner), context_(context) {}
+
+    graph::ApplyResult apply(std::span<Event const> events, graph::Decide const& decide) override;
+
+    std::optional<graph::OwnedRecord> find(Kind kind, std::string_view uri) const override
+    {
+        return inner_.find(kind, uri);
+    }
+    std::vector<graph::OwnedRecord> relationships_of(std::string_view did) const override
+    {
+        return inner_.relationships_of(did);
+    }
+    std::vector<graph::OwnedRecord> attestations_of(std::string_view target) const override
+    {
+        return inner_.attestations_of(target);
+    }
+    Hash128       digest() const override { return inner_.digest(); }
+    graph::Counts counts() const override { return inner_.counts(); }
+
+private:
+    graph::ApplyResult pass(std::span<Event const> events, graph::Decide const& decide);
+    graph::ApplyResult fail(Event const& event, Errc error, char const* reason);
+
+    graph::GraphStore& inner_;
+    FaultContext&      context_;
+};
+
+}  // namespace sluice::sim

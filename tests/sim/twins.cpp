@@ -1,0 +1,364 @@
+#include "sim/twins.hpp"
+
+#include "base/hash.hpp"
+#include "graph/record_digest.hpp"
+#include "graph/resident_store.hpp"
+#include "graph/stored_record.hpp"
+#include "sim/forwarding.hpp"
+
+#include <map>
+
+namespace sluice::sim {
+namespace {
+
+using namespace engine;
+
+class FourQueues final : public ForwardingScheduler {
+public:
+    using ForwardingScheduler::ForwardingScheduler;
+
+    void push(std::span<Pending const> events, Clock::Mono now) override
+    {
+        for (auto event : events) {
+            event.lane_key = event.lane_key * tier_count + index(event.tier);
+            inner_->push({&event, 1}, now);
+        }
+    }
+};
+
+class FailedToTheBack final : public ForwardingScheduler {
+public:
+    using ForwardingScheduler::ForwardingScheduler;
+
+    bool take(Clock::Mono now, Batch& batch) override
+    {
+        now_ = now;
+        auto const is_any = inner_->take(now, batch);
+        taken_ = batch;
+        return is_any;
+    }
+    void finish(Run const& run, std::uint32_t settled, NextStep next) override
+    {
+        if (next.kind != NextStep::Kind::retry) return inner_->finish(run, settled, next);
+        auto const     failed = taken_.events[run.first + settled];
+        BlockRef const keep(failed.block);
+        inner_->finish(run, settled + 1, {});
+        inner_->push({&failed, 1}, now_);
+    }
+
+private:
+    Clock::Mono now_{};
+    Batch       taken_;
+};
+
+class ReleasedEarly final : public ForwardingScheduler {
+public:
+    using ForwardingScheduler::ForwardingScheduler;
+
+    void finish(Run const& run, std::uint32_t settled, NextStep next) override
+    {
+        if (next.kind == NextStep::Kind::held)
+            inner_->finish(run, settled + 1, {});
+        else
+            inner_->finish(run, settled, next);
+    }
+    void released(LaneId) override {}
+};
+
+class CursorAsMaximum final : public Watermark {
+public:
+    void start(Sequence settled_through) override { highest_ = settled_through; }
+    void logged(Sequence, std::size_t) override {}
+    void settled(std::span<Sequence const> sequences) override
+    {
+        for (auto const sequence : sequences) highest_ = std::max(highest_, sequence);
+    }
+    Sequence low() const override { return highest_; }
+
+private:
+    Sequence highest_{};
+};
+
+class DedupeForgotten final : public DedupeIndex {
+public:
+    explicit DedupeForgotten(bool const& is_recovering) : is_recovering_(is_recovering) {}
+
+    std::optional<Sequence> find(Hash128 id) const override { return inner_.find(id); }
+    void                    insert(Hash128 id, Sequence sequence) override
+    {
+        if (!is_recovering_) inner_.insert(id, sequence);
+    }
+    void        erase(Hash128 id) override { inner_.erase(id); }
+    std::size_t size() const noexcept override { return inner_.size(); }
+
+private:
+    bool const& is_recovering_;
+    MemoryDedupe inner_;
+};
+
+// A plain store of the same promises, each of which can be left out.
+class PlainStore final : public graph::GraphStore {
+public:
+    explicit PlainStore(Twin twin) : twin_(twin) {}
+
+    graph::ApplyResult apply(std::span<Event const> events, graph::Decide const& decide) override
+    {
+        graph::ApplyResult result;
+        for (auto const& event : events) {
+            auto&      repository = repositories_[std::string(event.did)];
+            auto const effects = decide(event, View(repository));
+            if (!effects) {
+                result.error = effects.error();
+                return result;
+            }
+            result.outcomes.push_back(execute(repository, event, *effects));
+        }
+        return result;
+    }
+
+    std::optional<graph::OwnedRecord> find(Kind kind, std::string_view uri) const override
+    {
+        for (auto const& [did, repository] : repositories_)
+            if (auto const record = View(repository).find(kind, uri)) return graph::OwnedRecord(*record);
+        return std::nullopt;
+    }
+    // The simulator reads records by their key only.
+    std::vector<graph::OwnedRecord> relationships_of(std::string_view) const override { return {}; }
+    std::vector<graph::OwnedRecord> attestations_of(std::string_view) const override { return {}; }
+
+    Hash128 digest() const override
+    {
+        Hash128     sum;
+        std::string scratch;
+        for_each([&](graph::StoredRecord const& record) { sum += graph::record_digest(record.view(), scratch); });
+        return sum;
+    }
+    graph::Counts counts() const override
+    {
+        graph::Counts counts;
+        for_each([&](graph::StoredRecord const& record) {
+            ++(record.removed() ? counts.tombstones : counts.live[static_cast<std::size_t>(record.kind())]);
+        });
+        return counts;
+    }
+
+private:
+    struct Repository {
+        graph::RecordRef                                         tombstone;
+        std::map<std::pair<Kind, std::string>, graph::RecordRef> records;
+    };
+    class View final : public RecordView {
+    public:
+        explicit View(Repository const& repository) : repository_(repository) {}
+        std::optional<Record> find(Kind kind, std::string_view key) const override
+        {
+            auto const found = repository_.records.find({kind, std::string(key)});
+            if (found == repository_.records.end() || found->second->removed()) return std::nullopt;
+            return found->second->view();
+        }
+
+    private:
+        Repository const& repository_;
+    };
+
+    template <class Visit>
+    void for_each(Visit const& visit) const
+    {
+        for (auto const& [did, repository] : repositories_) {
+            if (repository.tombstone) visit(*repository.tombstone);
+            for (auto const& [key, record] : repository.records) visit(*record);
+        }
+    }
+
+    graph::Outcome execute(Repository& repository, Event const& event, Effects const& effects)
+    {
+        using Action = Effects::Action;
+        if (effects.action == Action::none) return graph::Outcome::applied;
+        bool const is_account = effects.action == Action::remove_repository;
+        auto const key = std::pair(effects.kind, std::string(effects.key));
+        auto const found = repository.records.find(key);
+        auto const before = is_account || found == repository.records.end() ? graph::RecordRef() : found->second;
+
+        Sequence sequence{};
+        Revision rev{};
+        for (auto const& record : {repository.tombstone, before})
+            if (record) {
+                sequence = std::max(sequence, record->sequence());
+                rev = std::max(rev, record->rev());
+            }
+        if (event.sequence <= sequence && twin_ != Twin::sequence_ignored) return graph::Outcome::applied;
+        if (event.rev != Revision::none && event.rev <= rev && twin_ != Twin::rev_ignored) return graph::Outcome::stale;
+        if (is_account) return remove_all(repository, event, rev);
+
+        bool const is_removal = effects.action == Action::remove;
+        if (is_removal && twin_ == Twin::tombstone_forgotten) {
+            repository.records.erase(key);
+            return graph::Outcome::applied;
+        }
+        Record const identity{
+            .kind = effects.kind, .did = event.did, .key = effects.key,
+            .rev = before ? std::max(before->rev(), event.rev) : event.rev, .sequence = event.sequence,
+            .removed = is_removal, .payload_hash = is_removal ? Hash128{} : event.payload_hash, .fields = {}};
+        repository.records[key] = graph::StoredRecord::make(
+            identity, std::span(effects.fields).first(is_removal ? 0 : effects.field_count));
+        return graph::Outcome::applied;
+    }
+
+    graph::Outcome remove_all(Repository& repository, Event const& event, Revision floor)
+    {
+        if (event.rev != Revision::none)
+            floor = event.rev;
+        else
+            for (auto const& [key, record] : repository.records) floor = std::max(floor, record->rev());
+        std::erase_if(repository.records, [&](auto const& entry) { return entry.second->rev() <= floor; });
+        repository.tombstone = graph::StoredRecord::make(
+            Record{.kind = Kind::repository, .did = event.did, .key = event.did, .rev = floor,
+                   .sequence = event.sequence, .removed = true, .payload_hash = {}, .fields = {}},
+            {});
+        return graph::Outcome::applied;
+    }
+
+    Twin const                        twin_;
+    std::map<std::string, Repository> repositories_;
+};
+
+class OutageCounted final : public graph::GraphStore {
+public:
+    explicit OutageCounted(graph::GraphStore& inner) : inner_(inner) {}
+
+    graph::ApplyResult apply(std::span<Event const> events, graph::Decide const& decide) override
+    {
+        auto result = inner_.apply(events, decide);
+        if (result.error && result.error->code == Errc::unavailable) result.error->code = Errc::transient;
+        return result;
+    }
+    std::optional<graph::OwnedRecord> find(Kind kind, std::string_view uri) const override
+    {
+        return inner_.find(kind, uri);
+    }
+    std::vector<graph::OwnedRecord> relationships_of(std::string_view did) const override
+    {
+        return inner_.relationships_of(did);
+    }
+    std::vector<graph::OwnedRecord> attestations_of(std::string_view target) const override
+    {
+        return inner_.attestations_of(target);
+    }
+    Hash128       digest() const override { return inner_.digest(); }
+    graph::Counts counts() const override { return inner_.counts(); }
+
+private:
+    graph::GraphStore& inner_;
+};
+
+}  // namespace
+
+std::string_view name(Twin twin)
+{
+    switch (twin) {
+    case Twin::none: return "none";
+    case Twin::plain_store: return "plain store";
+    case Twin::four_queues: return "four queues instead of lanes";
+    case Twin::failed_to_the_back: return "failed event to the back";
+    case Twin::released_early: return "lane released before its verdict is durable";
+    case Twin::strict_priority: return "strict priority without aging";
+    case Twin::cursor_as_maximum: return "cursor as maximum";
+    case Twin::dedupe_forgotten: return "ids forgotten after a restart";
+    case Twin::answer_before_append: return "answer before append";
+    case Twin::verdict_not_durable: return "dead letter not durable";
+    case Twin::tombstone_forgotten: return "tombstone forgotten";
+    case Twin::rev_ignored: return "rev guard ignored";
+    case Twin::sequence_ignored: return "sequence guard ignored";
+    case Twin::outage_counted: return "outage counted as failure";
+    }
+    return "";
+}
+
+EngineParts wrong_parts(Twin twin, SchedulerOptions const& options, bool const& is_recovering)
+{
+    EngineParts parts;
+    auto        lanes = std::make_unique<LaneScheduler>(options);
+    switch (twin) {
+    case Twin::four_queues: parts.scheduler = std::make_unique<FourQueues>(std::move(lanes)); break;
+    case Twin::failed_to_the_back: parts.scheduler = std::make_unique<FailedToTheBack>(std::move(lanes)); break;
+    case Twin::released_early: parts.scheduler = std::make_unique<ReleasedEarly>(std::move(lanes)); break;
+    case Twin::strict_priority: {
+        auto strict = options;
+        strict.max_wait.fill(std::chrono::milliseconds::max());
+        parts.scheduler = std::make_unique<LaneScheduler>(strict);
+        break;
+    }
+    case Twin::cursor_as_maximum: parts.watermark = std::make_unique<CursorAsMaximum>(); break;
+    case Twin::dedupe_forgotten: parts.dedupe = std::make_unique<DedupeForgotten>(is_recovering); break;
+    default: break;
+    }
+    return parts;
+}
+
+std::unique_ptr<graph::GraphStore> make_graph(Twin twin)
+{
+    switch (twin) {
+    case Twin::plain_store:
+    case Twin::tombstone_forgotten:
+    case Twin::rev_ignored:
+    case Twin::sequence_ignored: return std::make_unique<PlainStore>(twin);
+    default: return graph::make_resident_store();
+    }
+}
+
+std::unique_ptr<graph::GraphStore> wrong_view(Twin twin, graph::GraphStore& graph)
+{
+    if (twin == Twin::outage_counted) return std::make_unique<OutageCounted>(graph);
+    return nullptr;
+}
+
+// Each commit becomes durable with the next.
+class Storage::EarlyLog final : public ForwardingLog {
+public:
+    explicit EarlyLog(Storage& storage) : EarlyLog(storage, std::make_unique<log::MemoryLog>(storage.seen_)) {}
+
+    Result<> append(log::Commit const& commit) override
+    {
+        storage_.durable_ = storage_.seen_;
+        return inner_.append(commit);
+    }
+
+private:
+    EarlyLog(Storage& storage, std::unique_ptr<log::MemoryLog> log)
+        : ForwardingLog(*log), storage_(storage), log_(std::move(log))
+    {
+    }
+    Storage&                        storage_;
+    std::unique_ptr<log::MemoryLog> log_;
+};
+
+class Storage::ForgetfulLog final : public ForwardingLog {
+public:
+    explicit ForgetfulLog(std::unique_ptr<log::EventLog> log) : ForwardingLog(*log), log_(std::move(log)) {}
+
+    Result<> append(log::Commit const& commit) override
+    {
+        if (commit.count == 0) return {};
+        auto events = commit;
+        events.decisions = {};
+        return inner_.append(events);
+    }
+
+private:
+    std::unique_ptr<log::EventLog> log_;
+};
+
+void Storage::crash()
+{
+    if (twin_ == Twin::answer_before_append) seen_ = durable_;
+}
+
+std::unique_ptr<log::EventLog> Storage::open()
+{
+    if (twin_ == Twin::answer_before_append) return std::make_unique<EarlyLog>(*this);
+    auto log = std::make_unique<log::MemoryLog>(seen_);
+    if (twin_ == Twin::verdict_not_durable) return std::make_unique<ForgetfulLog>(std::move(log));
+    return log;
+}
+
+}  // namespace sluice::sim

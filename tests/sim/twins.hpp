@@ -1,0 +1,63 @@
+// Wrong twins: each is one part of the program with one mistake in it. The simulator must find every one of them.
+#pragma once
+
+#include "engine/engine.hpp"
+#include "log/memory_log.hpp"
+
+#include <memory>
+#include <string_view>
+
+namespace sluice::sim {
+
+enum class Twin {
+    none,
+    plain_store,           // graph: not wrong, but another store: the same without its mistakes
+    four_queues,           // scheduler: a queue per tier instead of a lane per repository
+    failed_to_the_back,    // scheduler: an event that failed lines up again behind its lane
+    released_early,        // scheduler: a lane goes on before its verdict is durable
+    strict_priority,       // scheduler: no turns for lanes that are overdue
+    cursor_as_maximum,     // watermark: the highest settled sequence
+    dedupe_forgotten,      // dedupe index: empty after a restart
+    answer_before_append,  // log: answers before the bytes are durable
+    verdict_not_durable,   // log: forgets decisions
+    tombstone_forgotten,   // graph: a removed record leaves nothing
+    rev_ignored,           // graph: an old revision replaces a newer one
+    sequence_ignored,      // graph: an event applied again is applied again
+    outage_counted,        // graph: an outage is reported like a failure of the event
+};
+inline constexpr Twin twins[] = {
+    Twin::four_queues,         Twin::failed_to_the_back,   Twin::released_early,      Twin::cursor_as_maximum,
+    Twin::dedupe_forgotten,    Twin::answer_before_append, Twin::verdict_not_durable, Twin::tombstone_forgotten,
+    Twin::rev_ignored,         Twin::sequence_ignored,     Twin::outage_counted,
+};
+std::string_view name(Twin twin);
+
+// A scheduler, a watermark or a dedupe index, if that is what is wrong; empty members are the shipped ones.
+engine::EngineParts wrong_parts(Twin twin, engine::SchedulerOptions const& options, bool const& is_recovering);
+
+// The shipped store, or a wrong one.
+std::unique_ptr<graph::GraphStore> make_graph(Twin twin);
+
+// What stands between the engine and its graph, if that is what is wrong; else null.
+std::unique_ptr<graph::GraphStore> wrong_view(Twin twin, graph::GraphStore& graph);
+
+// The disk as the log of a running process sees it, and what a crash leaves of it.
+class Storage {
+public:
+    explicit Storage(Twin twin) : twin_(twin) {}
+
+    std::unique_ptr<log::EventLog> open();
+    void                           crash();
+
+    log::MemoryLog::Disk const& seen() const noexcept { return seen_; }
+
+private:
+    class EarlyLog;
+    class ForgetfulLog;
+
+    Twin const           twin_;
+    log::MemoryLog::Disk seen_;     // by the process
+    log::MemoryLog::Disk durable_;  // kept only by a log that lies
+};
+
+}  // namespace sluice::sim

@@ -1,0 +1,587 @@
+#include "sim/world.hpp"
+
+#include "base/hash.hpp"
+#include "graph/resident_store.hpp"
+#include "sim/lane_model.hpp"
+
+#include <algorithm>
+
+namespace sluice::sim {
+namespace {
+
+using namespace std::chrono_literals;
+using engine::Block;
+using engine::BlockRef;
+using engine::RequestOutcome;
+
+engine::EngineOptions draw_options(Random& random)
+{
+    engine::EngineOptions options;
+    options.admission.events = static_cast<std::uint32_t>(6 + random.below(60));
+    options.admission.bytes = 6'000 + random.below(60'000);
+    options.appender.commit_bytes_max = random.chance(0.3) ? 500 + random.below(4'000) : 8u << 20;
+    options.scheduler.batch_max = 1 + random.below(32);
+    options.scheduler.lane_batch_max = 1 + random.below(16);
+    options.scheduler.aged_share = static_cast<std::uint32_t>(2 + random.below(7));
+    options.scheduler.max_wait = {std::chrono::milliseconds(1 + random.below(60)),
+                                  std::chrono::milliseconds(1 + random.below(30)),
+                                  std::chrono::milliseconds(1 + random.below(10)), std::chrono::milliseconds::max()};
+    options.retry.attempts_max = static_cast<std::uint32_t>(1 + random.below(3));
+    options.retry.first_cap = std::chrono::milliseconds(1 + random.below(10));
+    options.retry.unavailable = std::chrono::milliseconds(1 + random.below(10));
+    options.workers = 1 + random.below(3);
+    options.seed = random.next();
+    return options;
+}
+
+// Counts what lanes go through; it does not judge them, so that twins are found by what they lead to.
+class WatchedScheduler final : public ForwardingScheduler {
+public:
+    WatchedScheduler(std::unique_ptr<engine::Scheduler> inner, engine::SchedulerOptions const& options, Goals& goals)
+        : ForwardingScheduler(std::move(inner)), model_(options), goals_(goals)
+    {
+    }
+    ~WatchedScheduler() override
+    {
+        if (model_.aged_turns() > 0) ++goals_["turn of an overdue lane"];
+        if (model_.tiers_in_one_lane() >= 3) ++goals_["three tiers in one lane"];
+    }
+    void push(std::span<engine::Pending const> events, Clock::Mono now) override
+    {
+        inner_->push(events, now);
+        model_.pushed(events, now);
+    }
+    bool take(Clock::Mono now, engine::Batch& batch) override
+    {
+        auto const is_any = inner_->take(now, batch);
+        model_.taken(batch, is_any, now);
+        return is_any;
+    }
+    void finish(engine::Run const& run, std::uint32_t settled, engine::NextStep next) override
+    {
+        inner_->finish(run, settled, next);
+        model_.finished(run, settled, next);
+    }
+    void released(engine::LaneId lane) override
+    {
+        inner_->released(lane);
+        model_.released(lane);
+    }
+
+private:
+    LaneModel model_;
+    Goals&    goals_;
+};
+
+class World {
+public:
+    World(std::uint64_t seed, Twin twin, Shared& shared)
+        : random_(seed), twin_(twin), shared_(shared), faults_(Faults::draw(random_)), options_(draw_options(random_)),
+          events_(make_events(draw_mix(), random_, shared.decoder)), storage_(twin), ledger_(events_),
+          context_{.faults = faults_, .random = random_, .clock = clock_, .ledger = ledger_, .goals = report_.goals}
+    {
+        ledger_.retry = options_.retry;
+        producers_.resize(events_.size());
+        for (std::size_t i = 0; i < events_.size(); ++i) waiting_.push_back(i);
+        weights_ = {1 + random_.below(8), 1 + random_.below(8), 1 + random_.below(12), 1 + random_.below(6)};
+    }
+
+    Report run()
+    {
+        try {
+            live();
+        } catch (Violation const& violation) {
+            report_.violation = violation.what();
+            if (report_.violation.empty()) report_.violation = "?";
+        }
+        process_.reset();
+        report_.trace = trace_;
+        return std::move(report_);
+    }
+
+private:
+    // What ends with a crash.
+    struct Process {
+        std::unique_ptr<log::EventLog>     log;
+        std::unique_ptr<FaultyLog>         faulty_log;
+        std::unique_ptr<FaultyGraph>       faulty_graph;
+        std::unique_ptr<graph::GraphStore> wrong_graph;
+        std::unique_ptr<engine::Engine>    engine;
+    };
+
+    // What the producer of an event knows.
+    struct Producer {
+        std::size_t in_flight{0};
+        bool        is_waiting{true};  // to be sent, or sent again
+        bool        is_done{false};
+        bool        is_refused{false};
+    };
+
+    struct Request {
+        std::vector<std::size_t> events;
+        bool                     is_atomic{true};
+    };
+
+    EventMix draw_mix()
+    {
+        return {.count = 90 + random_.below(40), .repositories = 1 + random_.below(6), .records = 1 + random_.below(4),
+                .poison = random_.chance(0.5) ? 0.0 : 0.12};
+    }
+
+    void note(std::uint64_t what)
+    {
+        trace_ = (trace_ ^ what) * 0x9E3779B97F4A7C15;
+        trace_ ^= trace_ >> 29;
+    }
+
+    engine::Engine& engine() { return *process_->engine; }
+
+    // --- the run ---
+
+    void live()
+    {
+        start();
+        constexpr int steps_max = 4'000;
+        for (int i = 0; i < steps_max && done_ < events_.size(); ++i) guarded([this] { step(); });
+        faults_ = Faults::none(faults_.graph_survives);
+        context_.disk_full_until = context_.outage_until = {};
+        settle_down();
+        check_end();
+    }
+
+    template <class Action>
+    void guarded(Action const& action)
+    {
+        ++report_.steps;
+        try {
+            action();
+        } catch (Crash const&) {
+            crash();
+            return;
+        }
+        check_step();
+    }
+
+    void step()
+    {
+        auto const& [send_weight, append_weight, work_weight, wait_weight] = weights_;
+        auto dice = random_.below(send_weight + append_weight + work_weight + wait_weight);
+        if (context_.chance(faults_.crash) || (engine().log_failed() && random_.chance(0.2))) throw Crash{};
+        if (context_.chance(faults_.wall_jump))
+            clock_.shift_wall(std::chrono::milliseconds(static_cast<std::int64_t>(random_.below(2'000)) - 1'000));
+        if (dice < send_weight) return send();
+        dice -= send_weight;
+        if (dice < append_weight) return append();
+        dice -= append_weight;
+        if (dice < work_weight) return work(random_.below(options_.workers));
+        clock_.advance(std::chrono::microseconds(random_.chance(0.1) ? random_.below(30'000) : random_.below(2'000)));
+    }
+
+    // No more faults: everything must come to an end, and soon.
+    void settle_down()
+    {
+        for (int i = 0;; ++i) {
+            require(i < 3'000, "without faults everything comes to an end");
+            if (engine().log_failed()) crash();
+            if (done_ == events_.size() && requests_.empty() && engine().idle()) return;
+            guarded([this] { send(); });
+            guarded([this] { append(); });
+            for (std::size_t worker = 0; worker < options_.workers; ++worker) guarded([&] { work(worker); });
+            clock_.advance(1ms);
+        }
+    }
+
+    // --- the process ---
+
+    void start()
+    {
+        for (int tries = 0;; ++tries) {
+            ledger_.restart(storage_.seen(), faults_.graph_survives);
+            if (!graph_ || !faults_.graph_survives) graph_ = make_graph(twin_);
+            bool const may_fail = tries < 4 && number(ledger_.last()) > 0 && context_.chance(faults_.recovery_fails);
+            context_.recovery_fails_at = may_fail ? 1 + random_.below(number(ledger_.last())) : 0;
+            try {
+                open();
+                if (recover()) break;
+            } catch (Crash const&) {
+            }
+            process_.reset();
+            storage_.crash();
+        }
+        auto const state = engine().state();
+        ledger_.recovery_ends(state);
+        ledger_.check_graph(*graph_);
+        note(number(state.last_sequence));
+    }
+
+    void open()
+    {
+        process_ = std::make_unique<Process>();
+        auto& p = *process_;
+        p.log = storage_.open();
+        p.faulty_log = std::make_unique<FaultyLog>(*p.log, context_);
+        p.faulty_graph = std::make_unique<FaultyGraph>(*graph_, context_);
+        p.wrong_graph = wrong_view(twin_, *p.faulty_graph);
+        auto parts = wrong_parts(twin_, options_.scheduler, context_.is_recovering);
+        if (twin_ == Twin::none)
+            parts.scheduler = std::make_unique<WatchedScheduler>(
+                std::make_unique<engine::LaneScheduler>(options_.scheduler), options_.scheduler, report_.goals);
+        p.engine = std::make_unique<engine::Engine>(
+            engine::Engine::Deps{
+                *p.faulty_log, p.wrong_graph ? *p.wrong_graph : *p.faulty_graph, shared_.schemas, clock_},
+            options_, [this](std::vector<BlockRef> blocks) { answered(blocks); },
+            [this](log::Decision const& decision) { decided(decision); }, std::move(parts));
+    }
+
+    bool recover()
+    {
+        context_.is_recovering = true;
+        ledger_.recovery_begins();
+        Result<engine::Folded> folded = Error{};
+        try {
+            folded = engine().recover();
+        } catch (Crash const&) {
+            context_.is_recovering = false;
+            throw;
+        }
+        context_.is_recovering = false;
+        if (folded && !folded->undecided.empty()) ++report_.goals["verdict found by recovery"];
+        return folded.has_value();
+    }
+
+    void crash()
+    {
+        ++report_.goals["crash"];
+        note(7);
+        process_.reset();
+        for (auto const& [token, request] : requests_) {
+            for (auto const event : request.events) {
+                --producers_[event].in_flight;
+                ledger_.left_open(event);
+                send_again(event);
+            }
+        }
+        requests_.clear();
+        events_in_flight_ = 0;
+        storage_.crash();
+        start();
+    }
+
+    void append()
+    {
+        note(engine().append_step());
+        ledger_.read_log(storage_.seen());
+    }
+
+    void work(std::size_t worker)
+    {
+        auto const worked = engine().work_step(worker);
+        require(worked.has_value(), "workers find nothing corrupt");
+        note(10 + *worked);
+    }
+
+    void decided(log::Decision const& decision)
+    {
+        ledger_.decided(decision, storage_.seen());
+        if (decision.verdict == log::Verdict::parked)
+            ++report_.goals["parked"];
+        else
+            ++report_.goals[decision.reason.starts_with("store_") ? "dead letter after retries" : "dead letter"];
+        note(number(decision.sequence) * 31);
+    }
+
+    // --- producers ---
+
+    void send()
+    {
+        BlockRef block(new Block);
+        for (auto requests = 1 + random_.below(5) / 4; requests > 0; --requests) add_request(*block);
+        if (!block->requests.empty()) engine().submit(std::move(block));
+    }
+
+    std::vector<std::size_t> choose()
+    {
+        std::vector<std::size_t> chosen;
+        auto                     count = random_.chance(0.5) ? 1 : 1 + random_.below(8);
+        if (!is_batch_allowed_) count = 1;
+        for (; count > 0 && !waiting_.empty(); --count) {
+            auto const among = std::min<std::size_t>(waiting_.size(), 16);
+            auto const at = waiting_.begin() + static_cast<std::ptrdiff_t>(random_.below(among));
+            chosen.push_back(*at);
+            producers_[*at].is_waiting = false;
+            waiting_.erase(at);
+        }
+        // Somebody sends again what was sent already, maybe answered, maybe twice at once.
+        if (is_batch_allowed_ && random_.chance(0.1)) {
+            auto const event = random_.below(events_.size());
+            if (!producers_[event].is_waiting && !events_[event].id.empty()) chosen.push_back(event);
+        }
+        return chosen;
+    }
+
+    void add_request(Block& block)
+    {
+        Request request{choose(), random_.chance(0.7)};
+        if (request.events.empty()) return;
+        auto const        bytes_before = block.data.size();
+        Block::Request    entry;
+        Admission::Demand demand;
+        entry.first = static_cast<std::uint32_t>(block.items.size());
+        entry.count = static_cast<std::uint32_t>(request.events.size());
+        entry.atomic = request.is_atomic;
+        entry.token = ++token_;
+        for (auto const event : request.events) {
+            schema::Decoded decoded;
+            auto const      error = shared_.decoder.decode(events_[event].text(), block.data, decoded);
+            require(!error, "what decodes once always decodes");
+            block.items.push_back({.offset = decoded.offset, .tier = decoded.tier, .state = {}, .sequence = {}});
+            ++demand.events[index(decoded.tier)];
+        }
+        demand.bytes = block.data.size() - bytes_before;
+
+        auto const refusal = engine().admission().admit(demand, entry.ticket);
+        note(refusal.has_value());
+        if (refusal) {
+            ++report_.goals[refusal->never_fits ? "batch that never fits" : "refused by admission"];
+            require(!refusal->never_fits || entry.count > 1, "one event always fits");
+            is_batch_allowed_ = !refusal->never_fits;
+            block.data.resize(bytes_before);
+            block.items.resize(entry.first);
+            for (auto const event : request.events) send_again(event);
+            return;
+        }
+        is_batch_allowed_ = true;
+        for (auto const event : request.events) ++producers_[event].in_flight;
+        events_in_flight_ += entry.count;
+        block.requests.push_back(std::move(entry));
+        requests_.emplace(token_, std::move(request));
+    }
+
+    void send_again(std::size_t event)
+    {
+        auto& producer = producers_[event];
+        if (producer.is_waiting || producer.is_done) return;
+        // Without an id a second try would be a second event.
+        if (events_[event].id.empty() && ledger_.is_open(event)) return finish(event);
+        producer.is_waiting = true;
+        waiting_.push_back(event);
+    }
+
+    void finish(std::size_t event)
+    {
+        auto& producer = producers_[event];
+        if (!producer.is_done) ++done_;
+        producer.is_done = true;
+        if (producer.is_waiting) std::erase(waiting_, event);
+        producer.is_waiting = false;
+    }
+
+    void answered(std::vector<BlockRef> const& blocks)
+    {
+        if (blocks.size() > 1) ++report_.goals["several blocks in one commit"];
+        ledger_.read_log(storage_.seen());
+        for (auto const& block : blocks)
+            for (auto const& entry : block->requests) {
+                auto const found = requests_.find(entry.token);
+                require(found != requests_.end(), "a request is answered once");
+                auto const request = std::move(found->second);
+                requests_.erase(found);
+                events_in_flight_ -= entry.count;
+                for (auto const event : request.events) --producers_[event].in_flight;
+                note(static_cast<std::uint64_t>(entry.outcome) + 100);
+                answered(*block, entry, request);
+            }
+    }
+
+    void answered(Block const& block, Block::Request const& entry, Request const& request)
+    {
+        switch (entry.outcome) {
+        case RequestOutcome::stored: return stored(block, entry, request);
+        case RequestOutcome::conflict: return conflicted(entry, request);
+        case RequestOutcome::disk_full: break;
+        case RequestOutcome::log_failed:
+            ++report_.goals["log failed"];
+            for (auto const event : request.events) ledger_.left_open(event);
+            break;
+        case RequestOutcome::open: require(false, "an answer says something");
+        }
+        for (auto const event : request.events) send_again(event);
+    }
+
+    void stored(Block const& block, Block::Request const& entry, Request const& request)
+    {
+        bool const is_reply_lost = context_.chance(faults_.reply_lost);
+        if (is_reply_lost) ++report_.goals["reply lost"];
+        for (std::uint32_t i = 0; i < entry.count; ++i) {
+            auto const& item = block.items[entry.first + i];
+            auto const  event = request.events[i];
+            require(item.state != Block::State::fresh, "every item of a stored request has a state");
+            if (item.state == Block::State::conflict) {
+                require(!entry.atomic, "an atomic request is stored whole");
+                refuse(event);
+                continue;
+            }
+            if (item.state == Block::State::duplicate) ++report_.goals["duplicate"];
+            ledger_.acknowledged(event, item.sequence);
+            note(number(item.sequence));
+            if (is_reply_lost && !events_[event].id.empty())
+                send_again(event);
+            else
+                finish(event);
+        }
+    }
+
+    void conflicted(Block::Request const& entry, Request const& request)
+    {
+        require(entry.atomic, "only atomic requests are refused whole");
+        auto const event = request.events[entry.conflict_at];
+        // A request that contradicts itself says nothing about the log.
+        auto const is_own_twin = [&](std::size_t other) {
+            return other != event && events_[other].id == events_[event].id;
+        };
+        if (std::any_of(request.events.begin(), request.events.end(), is_own_twin))
+            is_batch_allowed_ = false;
+        else
+            refuse(event);
+        for (auto const other : request.events) send_again(other);
+    }
+
+    void refuse(std::size_t event)
+    {
+        ++report_.goals["same id, other content"];
+        ledger_.refused(event);
+        finish(event);
+    }
+
+    // --- checks ---
+
+    void check_step()
+    {
+        auto const state = engine().state();
+        ledger_.check(state);
+        auto const  use = engine().admission().use();
+        auto const& limits = options_.admission;
+        require(use.events <= limits.events && use.bytes <= limits.bytes, "admission never exceeds its capacity");
+        auto const& p = state.pending;
+        require(use.events == p[0] + p[1] + p[2] + p[3] + events_in_flight_, "every resident event holds one place");
+    }
+
+    void check_end()
+    {
+        auto const state = engine().state();
+        ledger_.check_log();
+        ledger_.check_end(state);
+        ledger_.check_graph(*graph_);
+        auto const use = engine().admission().use();
+        require(use.events == 0 && use.bytes == 0, "at rest nothing is held");
+
+        graph::ResidentStore replayed;
+        auto const           folded = engine::fold(*process_->log, shared_.schemas, replayed, nullptr, clock_);
+        require(folded.has_value(), "the log can be replayed");
+        ledger_.check_fold(*folded);
+        require(replayed.digest() == graph_->digest(), "replay equals live");
+        require(replayed.digest() == replayed.digest_by_scan(), "the digest is the sum over all records");
+        note(replayed.digest().low);
+
+        process_.reset();
+        start();
+        auto const again = engine().state();
+        require(again.accepted == state.accepted && again.applied == state.applied &&
+                    again.dead_lettered == state.dead_lettered && again.parked == state.parked,
+                "a restart changes no number");
+        require(replayed.digest() == graph_->digest(), "a restart changes no record");
+    }
+
+    using Admission = engine::Admission;
+
+    Random                       random_;
+    Twin const                   twin_;
+    Shared&                      shared_;
+    Report                       report_;
+    ManualClock                  clock_;
+    Faults                       faults_;
+    engine::EngineOptions const  options_;
+    std::vector<SimEvent> const  events_;
+    Storage                      storage_;
+    Ledger                       ledger_;
+    FaultContext                 context_;
+    std::array<std::uint64_t, 4> weights_{};
+    std::uint64_t                trace_{0};
+
+    std::vector<Producer>            producers_;  // by event
+    std::vector<std::size_t>         waiting_;    // events to be sent
+    std::map<std::uint64_t, Request> requests_;   // in flight, by token
+    std::uint64_t                    token_{0};
+    std::uint64_t                    events_in_flight_{0};
+    std::size_t                      done_{0};
+    bool                             is_batch_allowed_{true};
+
+    std::unique_ptr<graph::GraphStore> graph_;
+    std::unique_ptr<Process>           process_;
+};
+
+}  // namespace
+
+Report simulate(std::uint64_t seed, Twin twin, Shared& shared) { return World(seed, twin, shared).run(); }
+
+Report simulate_flood(std::uint64_t seed, Twin twin, Shared& shared)
+{
+    constexpr std::size_t low_count = 12, backlog = 48, flood_count = 2'000;
+    constexpr auto        low_wait = 50ms;
+
+    Random                random(seed);
+    ManualClock           clock;
+    Report                report;
+    log::MemoryLog::Disk  disk;
+    log::MemoryLog        log(disk);
+    graph::ResidentStore  graph;
+    engine::EngineOptions options;
+    options.workers = 1;
+    options.scheduler.batch_max = 16;
+    options.scheduler.max_wait = {low_wait, 20ms, 10ms, std::chrono::milliseconds::max()};
+    bool const    is_recovering = false;
+    std::uint64_t nonce = 0;
+    engine::Engine engine(
+        {log, graph, shared.schemas, clock}, options, [](std::vector<BlockRef> const&) {}, {},
+        wrong_parts(twin, options.scheduler, is_recovering));
+
+    auto const send = [&](std::size_t repository, Tier tier) {
+        auto const                event = make_simple_event(repository, ++nonce, tier);
+        BlockRef                  block(new Block);
+        schema::Decoded           decoded;
+        engine::Admission::Demand demand;
+        require(!shared.decoder.decode(event.text(), block->data, decoded), "what is simple decodes");
+        block->items.push_back({.offset = decoded.offset, .tier = decoded.tier, .state = {}, .sequence = {}});
+        ++demand.events[index(tier)];
+        Block::Request request{.first = 0, .count = 1, .ticket = {}};
+        require(!engine.admission().admit(demand, request.ticket), "there is room");
+        block->requests.push_back(std::move(request));
+        engine.submit(std::move(block));
+    };
+    try {
+        for (std::size_t i = 0; i < low_count; ++i) send(100 + i, Tier::low);
+        auto const  start = clock.now();
+        std::size_t served_overdue = 0;  // events since LOW is overdue
+        for (std::size_t sent = 0; sent < flood_count;) {
+            auto const before = engine.state();
+            auto const pending = before.pending[index(Tier::critical)];
+            for (auto n = pending; n < backlog; ++n, ++sent) send(random.below(64), Tier::critical);
+            engine.append_step();
+            require(engine.work_step(0).has_value(), "a flood breaks nothing");
+            auto const after = engine.state();
+            auto const served = after.applied - before.applied;
+            if (clock.now() - start > low_wait) served_overdue += served;
+            clock.advance(std::chrono::microseconds(100) * static_cast<std::int64_t>(served));
+            ++report.steps;
+            auto const done = low_count - after.pending[index(Tier::low)];
+            auto const due = std::min<std::size_t>(low_count, served_overdue / options.scheduler.aged_share);
+            require(done >= due, "an overdue lane gets one of eight turns");
+        }
+        require(engine.state().pending[index(Tier::low)] == 0, "no flood keeps LOW waiting for ever");
+    } catch (Violation const& violation) {
+        report.violation = violation.what();
+    }
+    return report;
+}
+
+}  // namespace sluice::sim

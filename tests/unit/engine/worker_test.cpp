@@ -1,0 +1,244 @@
+#include "engine/engine.hpp"
+
+#include "graph/resident_store.hpp"
+#include "log/memory_log.hpp"
+#include "sim/forwarding.hpp"
+#include "sim/manual_clock.hpp"
+#include "unit/engine/support.hpp"
+
+#include <gtest/gtest.h>
+
+#include <deque>
+
+namespace sluice::engine {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr EventType types[] = {{.name = "test.fine"}, {.name = "test.invalid"}};
+
+Result<Effects> process(Event const& event, RecordView const&)
+{
+    if (event.type == "test.invalid") return Error{Errc::invalid, "not_today", ""};
+    return Effects{};
+}
+
+constexpr Processor processor{.name = "test", .version = 0, .events = types, .fields = {}, .process = process};
+constexpr Processor const* processors[] = {&processor};
+
+// Answers with the errors it was given, then as the store behind it.
+class ScriptedGraph final : public graph::GraphStore {
+public:
+    graph::ApplyResult apply(std::span<Event const> events, graph::Decide const& decide) override
+    {
+        calls.emplace_back();
+        for (auto const& event : events) calls.back().push_back(number(event.sequence));
+        if (errors.empty()) return inner_.apply(events, decide);
+        auto const error = errors.front();
+        errors.pop_front();
+        return {.outcomes = {}, .error = Error{error, "scripted", ""}, .from_store = true};
+    }
+    std::optional<graph::OwnedRecord> find(Kind kind, std::string_view uri) const override
+    {
+        return inner_.find(kind, uri);
+    }
+    std::vector<graph::OwnedRecord> relationships_of(std::string_view did) const override
+    {
+        return inner_.relationships_of(did);
+    }
+    std::vector<graph::OwnedRecord> attestations_of(std::string_view target) const override
+    {
+        return inner_.attestations_of(target);
+    }
+    Hash128       digest() const override { return inner_.digest(); }
+    graph::Counts counts() const override { return inner_.counts(); }
+
+    std::deque<Errc>                        errors;
+    std::vector<std::vector<std::uint64_t>> calls;  // sequences of each
+
+private:
+    graph::ResidentStore inner_;
+};
+
+class Working : public testing::Test {
+protected:
+    void store(std::vector<std::string> const& event_types)
+    {
+        std::vector<test::Draft> drafts;
+        Admission::Demand        demand;
+        for (auto const& type : event_types) drafts.push_back({.type = type});
+        demand.events[index(Tier::normal)] = static_cast<std::uint32_t>(drafts.size());
+        auto block = test::make_block(drafts);
+        ASSERT_FALSE(engine_.admission().admit(demand, block->requests[0].ticket));
+        engine_.submit(std::move(block));
+        engine_.append_step();
+    }
+    void work() { ASSERT_TRUE(engine_.work_step(0)); }
+    void wait_and_work()
+    {
+        clock_.advance(10s);
+        work();
+    }
+
+    using Calls = std::vector<std::vector<std::uint64_t>>;
+
+    sim::ManualClock           clock_;
+    log::MemoryLog::Disk       disk_;
+    log::MemoryLog             log_{disk_};
+    ScriptedGraph              graph_;
+    schema::SchemaSet          schemas_{processors};
+    std::vector<log::Decision> decided_;
+    Engine                     engine_{{log_, graph_, schemas_, clock_}, {}, [](std::vector<BlockRef> const&) {},
+                   [this](log::Decision const& decision) { decided_.push_back(decision); }};
+};
+
+TEST_F(Working, SettlesWhatItApplies)
+{
+    store({"test.fine", "test.fine"});
+    work();
+    EXPECT_EQ(engine_.state().applied, 2u);
+    EXPECT_EQ(engine_.state().watermark, Sequence{2});
+    EXPECT_EQ(engine_.admission().use().events, 0u);
+    EXPECT_TRUE(engine_.idle());
+}
+
+TEST_F(Working, HoldsALaneUntilTheVerdictOnItsHeadIsDurable)
+{
+    store({"test.fine", "test.invalid", "test.fine"});
+    work();
+    work();
+    EXPECT_EQ(engine_.state().applied, 1u);
+    EXPECT_EQ(engine_.state().watermark, Sequence{1});
+    EXPECT_FALSE(engine_.idle());
+
+    EXPECT_TRUE(engine_.append_step());
+    ASSERT_EQ(decided_.size(), 1u);
+    EXPECT_EQ(decided_[0].sequence, Sequence{2});
+    EXPECT_EQ(decided_[0].reason, "not_today");
+    EXPECT_EQ(disk_.decisions.size(), 1u);
+    work();
+    EXPECT_EQ(engine_.state().watermark, Sequence{3});
+    EXPECT_EQ(engine_.state().dead_lettered, 1u);
+    EXPECT_EQ(engine_.admission().use().events, 0u);
+    EXPECT_TRUE(engine_.idle());
+}
+
+// Every repository falls into one lane.
+class CollidingKeys final : public sim::ForwardingScheduler {
+public:
+    CollidingKeys() : ForwardingScheduler(std::make_unique<LaneScheduler>(SchedulerOptions{})) {}
+    void push(std::span<Pending const> events, Clock::Mono now) override
+    {
+        std::vector<Pending> same(events.begin(), events.end());
+        for (auto& event : same) event.lane_key = 1;
+        inner_->push(same, now);
+    }
+};
+
+TEST_F(Working, AppliesRepositoriesWhoseLaneKeysCollideOneByOne)
+{
+    Engine engine({log_, graph_, schemas_, clock_}, {}, [](std::vector<BlockRef> const&) {}, {},
+                  {.scheduler = std::make_unique<CollidingKeys>(), .watermark = nullptr, .dedupe = nullptr});
+    Admission::Demand demand;
+    demand.events[index(Tier::normal)] = 3;
+    auto block = test::make_block({{.did = "did:plc:a", .type = "test.fine"},
+                                   {.did = "did:plc:a", .type = "test.fine"},
+                                   {.did = "did:plc:b", .type = "test.fine"}});
+    ASSERT_FALSE(engine.admission().admit(demand, block->requests[0].ticket));
+    engine.submit(std::move(block));
+    engine.append_step();
+
+    ASSERT_TRUE(engine.work_step(0));
+    EXPECT_EQ(graph_.calls, (Calls{{1, 2}, {3}}));
+    EXPECT_EQ(engine.state().applied, 3u);
+    EXPECT_EQ(engine.state().watermark, Sequence{3});
+}
+
+TEST_F(Working, TriesAConflictAgainAtOnce)
+{
+    store({"test.fine"});
+    graph_.errors = {Errc::conflict, Errc::conflict, Errc::conflict};
+    work();
+    EXPECT_EQ(graph_.calls.size(), 4u);
+    EXPECT_EQ(engine_.state().applied, 1u);
+    EXPECT_EQ(get(engine_.counters().retries), 0u);
+}
+
+TEST_F(Working, GivesUpAnEventThatKeepsFailingAndOnlyThatOne)
+{
+    store({"test.fine", "test.fine"});
+    graph_.errors = {Errc::transient, Errc::transient, Errc::transient, Errc::transient};
+    work();
+    for (int i = 0; i < 3; ++i) wait_and_work();
+    EXPECT_EQ(graph_.calls, (Calls{{1, 2}, {1}, {1}, {1}}));
+    engine_.append_step();
+    ASSERT_EQ(decided_.size(), 1u);
+    EXPECT_EQ(decided_[0].sequence, Sequence{1});
+    EXPECT_EQ(decided_[0].attempts, 4u);
+    work();
+    EXPECT_EQ(engine_.state().applied, 1u);
+    EXPECT_TRUE(engine_.idle());
+}
+
+TEST_F(Working, NeverGivesUpBecauseOfAnOutage)
+{
+    store({"test.fine"});
+    for (int i = 0; i < 50; ++i) graph_.errors.push_back(Errc::unavailable);
+    work();
+    for (int i = 0; i < 50; ++i) wait_and_work();
+    EXPECT_EQ(engine_.state().applied, 1u);
+    EXPECT_EQ(engine_.state().dead_lettered, 0u);
+}
+
+// After an outage in the middle of a batch nobody knows what of it is in the graph.
+TEST_F(Working, NeverGivesUpAnEventThatMayBeInTheGraph)
+{
+    store({"test.fine", "test.fine"});
+    graph_.errors = {Errc::unavailable};
+    work();
+    wait_and_work();
+    for (int i = 0; i < 20; ++i) graph_.errors.push_back(Errc::transient);
+    for (int i = 0; i < 21; ++i) wait_and_work();
+    EXPECT_EQ(engine_.state().applied, 2u);
+    EXPECT_EQ(engine_.state().dead_lettered, 0u);
+}
+
+TEST_F(Working, StopsOnCorruption)
+{
+    store({"test.fine"});
+    graph_.errors = {Errc::corrupt};
+    auto const worked = engine_.work_step(0);
+    ASSERT_FALSE(worked);
+    EXPECT_EQ(worked.error().code, Errc::corrupt);
+}
+
+TEST_F(Working, FoldsTheNewestVerdictOfEachEvent)
+{
+    store({"test.fine", "test.fine", "test.fine", "test.invalid", "test.unheard_of"});
+    auto const decide = [&](std::uint64_t sequence, log::Verdict verdict) {
+        log::Decision const decision{.sequence = Sequence{sequence}, .verdict = verdict, .attempts = 1, .at = {},
+                                     .reason = "by hand", .detail = ""};
+        ASSERT_TRUE(log_.append({.first = next(log_.last()), .count = 0, .chain_after = log_.last_chain(),
+                                 .received_at = log_.last_received_at(), .parts = {}, .decisions = {&decision, 1}}));
+    };
+    decide(1, log::Verdict::dead_letter);
+    decide(2, log::Verdict::parked);
+    decide(2, log::Verdict::released);
+    decide(3, log::Verdict::dead_letter);
+    decide(3, log::Verdict::dropped);
+
+    graph::ResidentStore fresh;
+    auto const           folded = fold(log_, schemas_, fresh, nullptr, clock_);
+    ASSERT_TRUE(folded);
+    EXPECT_EQ(folded->events, 5u);
+    EXPECT_EQ(folded->applied, 1u);
+    EXPECT_EQ(folded->last, Sequence{5});
+    ASSERT_EQ(folded->undecided.size(), 2u);
+    EXPECT_EQ(folded->undecided[0].verdict, log::Verdict::dead_letter);
+    EXPECT_EQ(folded->undecided[1].verdict, log::Verdict::parked);
+    EXPECT_EQ(folded->dead_lettered, 3u);
+    EXPECT_EQ(folded->parked, 1u);
+}
+
+}  // namespace
+}  // namespace sluice::engine
