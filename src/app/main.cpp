@@ -1,0 +1,128 @@
+#include "app/commands.hpp"
+#include "app/exit_codes.hpp"
+
+#include <CLI/CLI.hpp>
+#include <boost/json.hpp>
+#include <fmt/format.h>
+#include <spdlog/sinks/stdout_color_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include <new>
+
+namespace sluice::app {
+
+namespace {
+
+int config_show_text(Loaded const& loaded)
+{
+    for (auto const& setting : settings()) {
+        auto const& origin = loaded.origins.at(std::string(setting.key));
+        fmt::print("{:<20} {:<28} {}\n", setting.key, origin.value.empty() ? "-" : origin.value, origin.from);
+    }
+    return Exit::ok;
+}
+
+int run(int argc, char** argv)
+{
+    CLI::App cli{"An event-sourced stream processor with priority tiers.", "sluice"};
+    cli.require_subcommand(1);
+
+    std::string                        file;
+    std::map<std::string, std::string> flags;
+    cli.add_option("--config", file, "settings file; without it ./sluice.toml if there is one");
+    auto const with_settings = [&](CLI::App* command) {
+        for (auto const& setting : settings())
+            if (!setting.secret)
+                command->add_option_function<std::string>(
+                    flag_of(setting),
+                    [&flags, key = std::string(setting.key)](std::string const& v) { flags[key] = v; },
+                    std::string(setting.help));
+    };
+
+    bool        as_json = false;
+    Remote      remote{.url = "http://127.0.0.1:7480", .key = {}};
+    auto const  with_remote = [&](CLI::App* command) {
+        command->add_option("--url", remote.url, "the server")->capture_default_str();
+        command->add_option_function<std::string>(
+            "--key-file", [&flags](std::string const& v) { flags["key_file"] = v; }, "file that holds the key");
+    };
+    auto const with_json = [&](CLI::App* command) { command->add_flag("--json", as_json, "print one JSON object"); };
+
+    auto* const serve_command = cli.add_subcommand("serve", "run the server");
+    with_settings(serve_command);
+    auto* const ingest_command = cli.add_subcommand("ingest", "send events, one JSON object a line");
+    std::string input;
+    std::size_t batch = 1000;
+    ingest_command->add_option("FILE", input, "a file, or - for standard input")->required();
+    ingest_command->add_option("--batch", batch, "events in one request")
+        ->check(CLI::Range(1, 10'000))
+        ->capture_default_str();
+    with_remote(ingest_command);
+    with_json(ingest_command);
+    auto* const state_command = cli.add_subcommand("state", "what a server has accepted, applied and holds");
+    with_remote(state_command);
+    with_json(state_command);
+    auto* const replay_command = cli.add_subcommand("replay", "fold a log into an empty graph: speed and digest");
+    with_settings(replay_command);
+    with_json(replay_command);
+    auto* const config_command = cli.add_subcommand("config", "settings");
+    config_command->require_subcommand(1);
+    auto* const show_command = config_command->add_subcommand("show", "every setting, its value and its origin");
+    with_settings(show_command);
+    with_json(show_command);
+    auto* const version_command = cli.add_subcommand("version", "what this is");
+    with_json(version_command);
+
+    try {
+        cli.parse(argc, argv);
+    } catch (CLI::ParseError const& error) {
+        auto const code = cli.exit(error);
+        return code == 0 ? Exit::ok : Exit::usage;
+    }
+    if (*version_command) {
+        fmt::print(fmt::runtime(as_json ? "{{\"version\":\"{}\"}}\n" : "sluice {}\n"), SLUICE_VERSION);
+        return Exit::ok;
+    }
+
+    auto const loaded = load_config(flags, environ, file);
+    if (!loaded) {
+        fmt::print(stderr, "sluice: {}\n", loaded.error().detail);
+        return Exit::usage;
+    }
+    remote.key = loaded->config.key;
+    if (*serve_command) return serve(loaded->config);
+    if (*replay_command) return replay(loaded->config, as_json);
+    if (*state_command) return state(remote, as_json);
+    if (*ingest_command) return ingest(remote, input, batch, as_json);
+    return config_show(*loaded, as_json);
+}
+
+}  // namespace
+
+int config_show(Loaded const& loaded, bool as_json)
+{
+    if (!as_json) return config_show_text(loaded);
+    boost::json::object object;
+    for (auto const& [key, origin] : loaded.origins)
+        object[key] = boost::json::object{{"value", origin.value}, {"origin", origin.from}};
+    fmt::print("{}\n", boost::json::serialize(object));
+    return Exit::ok;
+}
+
+}  // namespace sluice::app
+
+int main(int argc, char** argv)
+{
+    std::set_new_handler([] {
+        std::fputs("sluice: out of memory\n", stderr);
+        std::_Exit(sluice::app::Exit::out_of_memory);
+    });
+    spdlog::set_default_logger(spdlog::stderr_color_mt("sluice"));
+    spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%e%z %^%l%$ %v");
+    try {
+        return sluice::app::run(argc, argv);
+    } catch (std::exception const& error) {
+        std::fprintf(stderr, "sluice: %s\n", error.what());
+        return sluice::app::Exit::failure;
+    }
+}

@@ -1,0 +1,262 @@
+// The composition root of the server: the one place that knows every part.
+#include "adapters/rocksdb/rocksdb_log.hpp"
+#include "app/commands.hpp"
+#include "app/exit_codes.hpp"
+#include "app/system_clock.hpp"
+#include "engine/runner.hpp"
+#include "graph/resident_store.hpp"
+#include "http/api.hpp"
+#include "http/server.hpp"
+#include "telemetry/exporter.hpp"
+
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/signal_set.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <spdlog/spdlog.h>
+
+#include <charconv>
+#include <csignal>
+#include <cstdio>
+#include <random>
+#include <thread>
+
+namespace sluice::app {
+
+namespace asio = boost::asio;
+
+namespace {
+
+constexpr auto drain_limit = std::chrono::seconds(30);
+
+struct Address {
+    std::string   host;
+    std::uint16_t port{0};
+};
+
+std::optional<Address> parse_address(std::string const& listen)
+{
+    auto const colon = listen.rfind(':');
+    if (colon == listen.npos || colon == 0) return std::nullopt;
+    Address address{listen.substr(0, colon), 0};
+    auto const* const begin = listen.data() + colon + 1;
+    auto const* const end = listen.data() + listen.size();
+    auto const [last, error] = std::from_chars(begin, end, address.port);
+    if (error != std::errc{} || last != end || begin == end) return std::nullopt;
+    return address;
+}
+
+bool is_loopback(std::string const& host)
+{
+    return host == "localhost" || host == "::1" || host == "[::1]" || host.starts_with("127.");
+}
+
+// Everything that runs while the server serves. Members die in reverse order: connections before the engine.
+class Service {
+public:
+    Service(Config const& config, log::EventLog& log, Clock const& clock)
+        : config_(config), log_(log), clock_(clock), schemas_(all_processors()), graph_(graph::make_resident_store()),
+          engine_({log_, *graph_, schemas_, clock_}, engine_options(config),
+                  [this](std::vector<engine::BlockRef> blocks) { answer(std::move(blocks)); }),
+          rates_(engine_, clock_),
+          ingest_(io_, engine_, rates_, schemas_, [this](engine::BlockRef block) { runner_.submit(std::move(block)); }),
+          api_({engine_, log_, *graph_, clock_, rates_, ingest_, [this] { return metrics(); }}, api_options(config)),
+          server_(io_, clock_, {},
+                  {.on_head = [this](http::Request const& head) { return api_.on_head(head); },
+                   .on_request = [this](http::Request& request, http::Reply reply) {
+                       api_.on_request(request, std::move(reply));
+                   },
+                   .on_refusal = [](http::Refusal const& refusal) {
+                       return http::to_response({.status = refusal.status, .error = std::string(refusal.code),
+                                                 .detail = std::string(refusal.detail)});
+                   }}),
+          runner_(engine_, clock_, [this](Error const& error) { asio::post(io_, [this, error] { die(error); }); }),
+          signals_(io_), sampler_(io_), deadline_(io_)
+    {
+    }
+
+    int run()
+    {
+        auto const address = parse_address(config_.listen);
+        if (!address) return report({Errc::invalid, "config", "listen: '" + config_.listen + "' is not HOST:PORT"});
+        auto const start = clock_.now();
+        auto const folded = engine_.recover();
+        if (!folded) return report(folded.error());
+        auto const seconds = std::chrono::duration<double>(clock_.now() - start).count();
+        spdlog::info("log folded events={} seconds={:.3f}", folded->events, seconds);
+
+        auto const port = server_.listen(address->host, address->port);
+        if (!port) return report({Errc::invalid, "listen", config_.listen + ": " + port.error().detail});
+        runner_.start();
+        // Until here a signal just ends the process: folding the log changes nothing.
+        signals_.add(SIGTERM);
+        signals_.add(SIGINT);
+        await_signal();
+        rates_.start();
+        sample();
+        std::printf("listening on %s:%u\n", address->host.c_str(), static_cast<unsigned>(*port));
+        std::fflush(stdout);
+
+        io_.run();
+        runner_.stop();
+        if (exit_ == Exit::ok && engine_.log_failed()) exit_ = exit_code(engine_.log_failure());
+        spdlog::info("stopped last_sequence={}", number(engine_.state().last_sequence));
+        return exit_;
+    }
+
+private:
+    static engine::EngineOptions engine_options(Config const& config)
+    {
+        engine::EngineOptions options;
+        options.admission = config.queue;
+        options.workers = config.workers != 0 ? config.workers : std::max(1u, std::thread::hardware_concurrency());
+        options.seed = std::random_device{}();
+        return options;
+    }
+
+    static http::ApiOptions api_options(Config const& config)
+    {
+        auto const address = parse_address(config.listen);
+        return {.key = config.key, .hosts = config.http_hosts,
+                .open_status = config.http_open_status || (address && is_loopback(address->host)),
+                .version = SLUICE_VERSION, .environment = config.environment, .formula = config.conviction_formula};
+    }
+
+    // From the appender's thread to the io thread.
+    void answer(std::vector<engine::BlockRef> blocks)
+    {
+        asio::post(io_, [this, blocks = std::move(blocks)] {
+            ingest_.answered(blocks);
+            if (draining_ && ingest_.waiting() == 0) server_.close_idle();
+        });
+    }
+
+    std::string metrics() const
+    {
+        auto const& http = server_.counters();
+        auto const& refused = ingest_.refusals();
+        telemetry::HttpNumbers numbers{
+            .requests = http.requests, .connections = http.open, .refused_invalid = refused.invalid,
+            .refused_conflict = refused.conflict, .refused_queue_full = refused.queue_full,
+            .refused_disk_full = refused.disk_full, .refused_log_failed = refused.log_failed,
+            .refused_draining = refused.draining, .waiting = ingest_.waiting()};
+        for (auto const& count : http.refused) numbers.refused_malformed += count;
+        return telemetry::metrics_text(engine_, *graph_, numbers);
+    }
+
+    void sample()
+    {
+        rates_.sample();
+        sampler_.expires_after(std::chrono::seconds(1));
+        sampler_.async_wait([this](boost::system::error_code error) {
+            if (!error) sample();
+        });
+    }
+
+    void await_signal()
+    {
+        signals_.async_wait([this](boost::system::error_code error, int) {
+            if (!error) drain();
+        });
+    }
+
+    // Not ready, accept nothing, answer what is under way, then end. A second signal ends at once.
+    void drain()
+    {
+        if (draining_) return force();
+        spdlog::info("draining connections={} waiting={}", server_.connections(), ingest_.waiting());
+        draining_ = true;
+        await_signal();
+        api_.drain();
+        ingest_.drain();
+        server_.stop_accepting();
+        server_.close_idle();
+        server_.when_empty([this] { end(); });
+        deadline_.expires_after(drain_limit);
+        deadline_.async_wait([this](boost::system::error_code error) {
+            if (!error) force();
+        });
+    }
+
+    void force()
+    {
+        spdlog::warn("stopping with connections={} waiting={}", server_.connections(), ingest_.waiting());
+        // Nothing waits for a thread that may hang in a sync: what was acknowledged is durable.
+        std::_Exit(exit_ == Exit::ok ? Exit::forced_stop : exit_);
+    }
+
+    void end()
+    {
+        signals_.cancel();
+        sampler_.cancel();
+        deadline_.cancel();
+        io_.stop();
+    }
+
+    // The log cannot be trusted any more. Answers that say so still go out; then the process ends.
+    void die(Error const& error)
+    {
+        exit_ = exit_code(error);
+        spdlog::error("stopping: {} ({})", error.detail, error.reason);
+        draining_ = true;
+        api_.drain();
+        ingest_.drain();
+        server_.stop_accepting();
+        deadline_.expires_after(std::chrono::milliseconds(300));
+        deadline_.async_wait([this](boost::system::error_code) { end(); });
+    }
+
+    int report(Error const& error)
+    {
+        spdlog::error("{} ({})", error.detail, error.reason);
+        return exit_code(error);
+    }
+
+    Config const&                             config_;
+    log::EventLog&                            log_;
+    Clock const&                              clock_;
+    schema::SchemaSet                         schemas_;
+    std::unique_ptr<graph::GraphStore>        graph_;
+    engine::Engine                            engine_;
+    asio::io_context                          io_{1};
+    http::Rates                               rates_;
+    http::Ingest                              ingest_;
+    http::Api                                 api_;
+    http::Server                              server_;
+    engine::Runner                            runner_;
+    asio::signal_set                          signals_;
+    asio::steady_timer                        sampler_, deadline_;
+    bool                                      draining_{false};
+    int                                       exit_{Exit::ok};
+};
+
+}  // namespace
+
+int exit_code(Error const& error)
+{
+    if (error.reason == "newer_format") return Exit::newer_format;
+    if (error.reason == "already_running") return Exit::already_running;
+    if (error.reason == "log_failed") return Exit::log_failed;
+    if (error.code == Errc::corrupt) return Exit::damaged_log;
+    if (error.code == Errc::invalid) return Exit::usage;
+    return Exit::failure;
+}
+
+int serve(Config const& config)
+{
+    if (auto const refused = refuse_to_serve(config)) {
+        spdlog::error("{}", refused->detail);
+        return Exit::usage;
+    }
+    std::signal(SIGPIPE, SIG_IGN);
+    SystemClock const clock;
+    auto log = adapters::open_rocksdb_log({.directory = config.data, .reserve_bytes = config.log_reserve_bytes});
+    if (!log) {
+        spdlog::error("{}: {} ({})", config.data, log.error().detail, log.error().reason);
+        return exit_code(log.error());
+    }
+    Service service(config, **log, clock);
+    return service.run();
+}
+
+}  // namespace sluice::app

@@ -1,0 +1,420 @@
+#include "http/api.hpp"
+
+#include "base/hex.hpp"
+#include "graph/queries.hpp"
+#include "http/record_json.hpp"
+#include "schema/syntax.hpp"
+
+#include <boost/asio/ip/address_v4.hpp>
+#include <boost/json.hpp>
+#include <openssl/crypto.h>
+
+#include <algorithm>
+#include <charconv>
+
+namespace sluice::http {
+
+namespace json = boost::json;
+
+struct Api::Route {
+    std::string_view path;
+    Method           method;
+    enum class Access : std::uint8_t { open, status, key } access;
+    void (Api::*handle)(Request&, Reply);
+    std::size_t body_max{0};
+    bool        batch{false};
+};
+
+std::span<Api::Route const> Api::routes()
+{
+    using enum Route::Access;
+    constexpr auto event_max = schema::Decoder::event_bytes_max;
+    constexpr auto batch_max = IngestLimits{}.batch_bytes_max;
+    static constexpr Route all[] = {
+        {"/internal/events", Method::post, key, &Api::ingest_single, event_max},
+        {"/v1/events", Method::post, key, &Api::ingest_single, event_max},
+        {"/internal/events/batch", Method::post, key, &Api::ingest_batch, batch_max, true},
+        {"/v1/events/batch", Method::post, key, &Api::ingest_batch, batch_max, true},
+        {"/internal/events/metrics", Method::get, key, &Api::event_metrics},
+        {"/internal/events/dead-letter", Method::get, key, &Api::dead_letters},
+        {"/health", Method::get, open, &Api::health},
+        {"/health/ready", Method::get, open, &Api::ready},
+        {"/health/detailed", Method::get, status, &Api::detailed},
+        {"/metrics", Method::get, status, &Api::metrics},
+        {"/v1/state", Method::get, key, &Api::state},
+        {"/v1/relationships", Method::get, key, &Api::relationship},
+        {"/v1/graph/neighbors", Method::get, key, &Api::neighbors},
+        {"/v1/conviction", Method::get, key, &Api::conviction},
+        {"/v1/attestations", Method::get, key, &Api::attestations},
+    };
+    return all;
+}
+
+namespace {
+
+Response answer(json::value const& body, int status = 200)
+{
+    return {.status = status, .content_type = "application/json", .body = json::serialize(body)};
+}
+
+Response problem(int status, std::string error, std::string detail)
+{
+    return to_response({.status = status, .error = std::move(error), .detail = std::move(detail)});
+}
+
+bool same_secret(std::string_view given, std::string const& secret)
+{
+    return given.size() == secret.size() && CRYPTO_memcmp(given.data(), secret.data(), secret.size()) == 0;
+}
+
+bool matches(Method method, Method route)
+{
+    return method == route || (method == Method::head && route == Method::get);
+}
+
+// Requests name the media type in any case and with parameters.
+std::string_view media_type(std::string_view content_type)
+{
+    auto const end = std::min(content_type.find(';'), content_type.size());
+    auto       type = content_type.substr(0, end);
+    while (!type.empty() && type.back() == ' ') type.remove_suffix(1);
+    return type;
+}
+
+bool accepts(std::string_view type, bool batch)
+{
+    if (equal_ignoring_case(type, "application/json")) return true;
+    if (!batch) return false;
+    return equal_ignoring_case(type, "application/x-ndjson") || equal_ignoring_case(type, "application/jsonl");
+}
+
+double mean(std::uint64_t sum, std::uint64_t count, double unit)
+{
+    return count == 0 ? 0 : static_cast<double>(sum) / static_cast<double>(count) / unit;
+}
+
+
+}  // namespace
+
+Api::Api(Deps deps, ApiOptions options)
+    : deps_(std::move(deps)), options_(std::move(options)), started_(deps_.clock.now())
+{
+}
+
+Api::Route const* Api::find(Request const& request) const
+{
+    for (auto const& route : routes())
+        if (route.path == request.path && matches(request.method, route.method)) return &route;
+    return nullptr;
+}
+
+bool Api::known_host(std::string_view host) const
+{
+    if (host.starts_with('[')) {
+        auto const end = host.find(']');
+        return end != host.npos && host.substr(0, end + 1) == "[::1]";
+    }
+    host = host.substr(0, host.find(':'));
+    if (equal_ignoring_case(host, "localhost")) return true;
+    boost::system::error_code not_one;
+    auto const address = boost::asio::ip::make_address_v4(host, not_one);
+    if (!not_one && address.is_loopback()) return true;
+    return std::any_of(options_.hosts.begin(), options_.hosts.end(),
+                       [&](auto const& name) { return equal_ignoring_case(name, host); });
+}
+
+std::optional<Problem> Api::authorise(Route const& route, Request const& head) const
+{
+    if (route.access == Route::Access::open) return std::nullopt;
+    if (route.access == Route::Access::status && options_.open_status) return std::nullopt;
+    auto given = head.header("X-Internal-Key");
+    if (!given) {
+        constexpr std::string_view scheme = "Bearer ";
+        auto const                 bearer = head.header("Authorization");
+        if (bearer && bearer->size() > scheme.size() && equal_ignoring_case(bearer->substr(0, scheme.size()), scheme))
+            given = bearer->substr(scheme.size());
+    }
+    if (!given)
+        return Problem{
+            .status = 401, .error = "no_key", .detail = "send the key as X-Internal-Key or as a Bearer token"};
+    if (!same_secret(*given, options_.key))
+        return Problem{.status = 403, .error = "bad_key", .detail = "the key is wrong"};
+    return std::nullopt;
+}
+
+std::variant<BodyLimit, Response> Api::on_head(Request const& head) const
+{
+    if (!head.host.empty() && !known_host(head.host))
+        return problem(421, "unknown_host", "this server does not answer for that Host; see http.hosts");
+    auto const* const route = find(head);
+    if (route == nullptr) {
+        std::string allow;
+        for (auto const& r : routes())
+            if (r.path == head.path) allow += r.method == Method::get ? "GET, HEAD, OPTIONS" : "POST, OPTIONS";
+        if (allow.empty()) return problem(404, "not_found", "there is no such route");
+        if (head.method == Method::options) {
+            Response response{.status = 204};
+            response.add_header("Allow", allow);
+            return response;
+        }
+        return to_response({.status = 405, .error = "method_not_allowed", .detail = "this route has other methods",
+                            .allow = allow});
+    }
+    if (auto const refused = authorise(*route, head)) return to_response(*refused);
+    if (route->method == Method::post && !accepts(media_type(head.content_type), route->batch))
+        return problem(415, "unsupported_media_type",
+                       route->batch ? "send application/json or application/x-ndjson" : "send application/json");
+    return BodyLimit{route->body_max};
+}
+
+void Api::on_request(Request& request, Reply reply)
+{
+    auto const* const route = find(request);
+    if (route == nullptr) return reply(problem(404, "not_found", "there is no such route"));
+    (this->*route->handle)(request, std::move(reply));
+}
+
+void Api::ingest_single(Request& request, Reply reply) { deps_.ingest.single(request, std::move(reply)); }
+
+void Api::ingest_batch(Request& request, Reply reply)
+{
+    bool const array = equal_ignoring_case(media_type(request.content_type), "application/json");
+    deps_.ingest.batch(request, array ? Ingest::Form::array : Ingest::Form::ndjson, std::move(reply));
+}
+
+namespace {
+
+json::object seven_fields(engine::Engine const& engine, Rates const& rates)
+{
+    auto const& c = engine.counters();
+    auto const  state = engine.state();
+    auto const  in_process = engine::get(c.processed);
+    return {
+        {"events_processed", state.applied},
+        {"events_failed", state.dead_lettered},
+        {"events_in_queue", state.pending[0] + state.pending[1] + state.pending[2] + state.pending[3]},
+        {"avg_processing_time_ms", mean(engine::get(c.work_ns), in_process, 1e6)},
+        {"throughput_per_second", rates.settled_per_second()},
+        {"worker_utilization", rates.utilization()},
+        {"backpressure_active", engine.admission().use().closed[index(Tier::normal)]},
+    };
+}
+
+}  // namespace
+
+void Api::event_metrics(Request&, Reply reply) { reply(answer(seven_fields(deps_.engine, deps_.rates))); }
+
+void Api::dead_letters(Request& request, Reply reply)
+{
+    auto const query = Query::parse(request.query);
+    if (!query || !query->only({"limit"})) return reply(problem(400, "bad_query", "only ?limit is known"));
+    std::size_t limit = 100;
+    if (auto const text = query->get("limit")) {
+        auto const [end, error] = std::from_chars(text->data(), text->data() + text->size(), limit);
+        if (error != std::errc{} || end != text->data() + text->size() || limit == 0 || limit > 1000)
+            return reply(problem(400, "bad_query", "limit is a number from 1 to 1000"));
+    }
+    auto decisions = deps_.log.decisions();
+    if (!decisions) return reply(problem(500, decisions.error().reason, "the decisions cannot be read"));
+    std::erase_if(*decisions, [](auto const& d) { return d.verdict != log::Verdict::dead_letter; });
+    auto const count = decisions->size();
+
+    json::array events;  // the newest first
+    for (auto d = decisions->rbegin(); d != decisions->rend() && events.size() < limit; ++d) {
+        auto const block = deps_.log.read(d->sequence);
+        if (!block || !*block) continue;
+        auto const record = (*block)->record(number(d->sequence) - number((*block)->first()));
+        events.push_back({
+            {"event_id", record.id(d->sequence)}, {"sequence", number(d->sequence)}, {"event_type", record.type()},
+            {"did", record.did()}, {"retry_count", d->attempts == 0 ? 0 : d->attempts - 1},
+            {"timestamp", schema::format_datetime((*block)->received_at())}, {"reason", d->reason},
+            {"stages", {{{"stage", "processing"}, {"timestamp", schema::format_datetime(d->at)}, {"success", false},
+                         {"error", d->detail}}}},
+        });
+    }
+    reply(answer(json::object{{"count", count}, {"events", std::move(events)}}));
+}
+
+void Api::health(Request&, Reply reply)
+{
+    reply(answer(json::object{{"status", "healthy"}, {"timestamp", schema::format_datetime(deps_.clock.wall())}}));
+}
+
+namespace {
+
+struct Checks {
+    bool database, pipeline;
+    bool ready() const { return database && pipeline; }
+};
+
+Checks check(engine::Engine const& engine, bool draining)
+{
+    return {.database = !engine.log_failed(),
+            .pipeline = !draining && !engine.admission().use().closed[index(Tier::normal)]};
+}
+
+char const* word(bool healthy) { return healthy ? "healthy" : "degraded"; }
+
+}  // namespace
+
+void Api::ready(Request&, Reply reply)
+{
+    auto const checks = check(deps_.engine, draining_);
+    auto       response = answer(
+        json::object{{"status", checks.ready() ? "ready" : "degraded"},
+                           {"checks", {{"database", word(checks.database)}, {"cache", "healthy"},
+                                       {"event_pipeline", word(checks.pipeline)}}},
+                           {"timestamp", schema::format_datetime(deps_.clock.wall())}},
+        checks.ready() ? 200 : 503);
+    if (!checks.ready()) response.add_header("Retry-After", "1");
+    reply(std::move(response));
+}
+
+void Api::detailed(Request&, Reply reply)
+{
+    auto const checks = check(deps_.engine, draining_);
+    auto const& c = deps_.engine.counters();
+    auto const uptime = std::chrono::duration_cast<std::chrono::seconds>(deps_.clock.now() - started_).count();
+    reply(answer(json::object{
+        {"status", word(checks.ready())},
+        {"uptime_seconds", uptime},
+        {"version", options_.version},
+        {"environment", options_.environment},
+        {"dependencies",
+         {{"database",
+           {{"status", word(checks.database)}, {"backend", "embedded"},
+            {"latency_ms", mean(engine::get(c.commit_ns), engine::get(c.commits), 1e6)}}},
+          {"cache",
+           {{"status", "healthy"}, {"backend", "none"}, {"has_fallback", false}, {"hit_rate", 0.0}, {"total_keys", 0},
+            {"memory_usage_mb", 0.0},
+            {"stats", {{"hit_rate", 0.0}, {"total_keys", 0}, {"hits", 0}, {"misses", 0}, {"memory_mb", 0.0}}}}},
+          {"event_pipeline",
+           {{"status", word(checks.pipeline)}, {"metrics", seven_fields(deps_.engine, deps_.rates)},
+            {"dead_letter_count", engine::get(c.dead_lettered)}}}}},
+        {"timestamp", schema::format_datetime(deps_.clock.wall())}}));
+}
+
+void Api::metrics(Request&, Reply reply)
+{
+    reply(Response{.status = 200, .content_type = "text/plain; version=0.0.4; charset=utf-8", .body = deps_.metrics()});
+}
+
+void Api::state(Request&, Reply reply)
+{
+    auto const s = deps_.engine.state();
+    auto const counts = deps_.graph.counts();
+    json::object pending;
+    for (std::size_t t = tier_count; t-- > 0;) pending[tier_names[t]] = s.pending[t];
+    reply(answer(json::object{
+        {"last_sequence", number(s.last_sequence)}, {"watermark", number(s.watermark)}, {"pending", std::move(pending)},
+        {"digest", hex(deps_.graph.digest())}, {"accepted", s.accepted}, {"applied", s.applied}, {"stale", s.stale},
+        {"dead_lettered", s.dead_lettered}, {"parked", s.parked},
+        {"records",
+         {{"relationships", counts.live[static_cast<std::size_t>(Kind::relationship)]},
+          {"attestations", counts.live[static_cast<std::size_t>(Kind::attestation)]},
+          {"entities", counts.live[static_cast<std::size_t>(Kind::entity)]}, {"tombstones", counts.tombstones}}}}));
+}
+
+namespace {
+
+// One required identifier, and `at`: the request's, else now rounded down to the minute.
+struct Read {
+    std::string subject;
+    WallTime    at;
+    Query       query;
+};
+
+Result<Read> parse_read(
+    Request const& request, Clock const& clock, std::string_view subject, bool (*valid)(std::string_view) noexcept,
+    std::initializer_list<std::string_view> known)
+{
+    auto query = Query::parse(request.query);
+    if (!query) return query.error();
+    if (auto const only = query->only(known); !only) return only.error();
+    auto const text = query->get(subject);
+    if (!text || !valid(*text))
+        return Error{Errc::invalid, "bad_query", "?" + std::string(subject) + "= is missing or malformed"};
+    Read read{std::string(*text), std::chrono::floor<std::chrono::minutes>(clock.wall()), {}};
+    if (auto const at = query->get("at")) {
+        auto const time = schema::parse_datetime(*at);
+        if (!time) return Error{Errc::invalid, "bad_query", "?at= is not a datetime such as 2026-01-01T00:00:00Z"};
+        read.at = *time;
+    }
+    read.query = std::move(*query);
+    return read;
+}
+
+Result<std::size_t> number_of(
+    Query const& query, std::string_view name, std::size_t fallback, std::size_t min, std::size_t max)
+{
+    auto const text = query.get(name);
+    if (!text) return fallback;
+    std::size_t value = 0;
+    auto const [end, error] = std::from_chars(text->data(), text->data() + text->size(), value);
+    if (error != std::errc{} || end != text->data() + text->size() || value < min || value > max)
+        return Error{Errc::invalid, "bad_query", "?" + std::string(name) + "= is a number from " + std::to_string(min) +
+                                                     " to " + std::to_string(max)};
+    return value;
+}
+
+Response bad_query(Error const& error) { return problem(400, "bad_query", error.detail); }
+
+bool is_private(Record const& record)
+{
+    return record.fields.integer(relationship_field::visibility) == visibility_private;
+}
+
+}  // namespace
+
+void Api::relationship(Request& request, Reply reply)
+{
+    auto const read = parse_read(request, deps_.clock, "uri", schema::is_at_uri, {"uri"});
+    if (!read) return reply(bad_query(read.error()));
+    auto const found = deps_.graph.find(Kind::relationship, read->subject);
+    if (!found || is_private(**found)) return reply(problem(404, "not_found", "there is no such relationship"));
+    reply(answer(json::object{{"relationship", relationship_json(**found)}}));
+}
+
+void Api::neighbors(Request& request, Reply reply)
+{
+    auto const watermark = deps_.engine.state().watermark;
+    auto const read = parse_read(request, deps_.clock, "did", schema::is_did, {"did", "minStrength", "limit", "at"});
+    if (!read) return reply(bad_query(read.error()));
+    auto const min = number_of(read->query, "minStrength", 0, 0, 100);
+    auto const limit = number_of(read->query, "limit", 100, 1, 10'000);
+    if (!min || !limit) return reply(bad_query(!min ? min.error() : limit.error()));
+
+    json::array list;
+    for (auto const& n : graph::neighbors(
+             deps_.graph, read->subject, static_cast<double>(*min), *limit, read->at))
+        list.push_back({{"did", n.did}, {"uri", n.uri}, {"type", relationship_types[n.type]}, {"strength", n.strength},
+                        {"effective_strength", n.effective_strength}});
+    reply(answer(json::object{
+        {"did", read->subject}, {"watermark", number(watermark)}, {"neighbors", std::move(list)}}));
+}
+
+void Api::conviction(Request& request, Reply reply)
+{
+    auto const read = parse_read(request, deps_.clock, "uri", schema::is_at_uri, {"uri", "at"});
+    if (!read) return reply(bad_query(read.error()));
+    auto const c = graph::conviction(deps_.graph, read->subject, read->at, options_.formula);
+    reply(answer(json::object{
+        {"uri", read->subject},
+        {"conviction",
+         {{"score", c.score}, {"attestationCount", c.attestation_count}, {"verifyCount", c.verify_count},
+          {"disputeCount", c.dispute_count}, {"strengthenCount", c.strengthen_count},
+          {"weakenCount", c.weaken_count}}}}));
+}
+
+void Api::attestations(Request& request, Reply reply)
+{
+    auto const read = parse_read(request, deps_.clock, "uri", schema::is_at_uri, {"uri"});
+    if (!read) return reply(bad_query(read.error()));
+    auto const  target = deps_.graph.find(Kind::relationship, read->subject);
+    json::array list;
+    if (!target || !is_private(**target))
+        for (auto const& record : deps_.graph.attestations_of(read->subject)) list.push_back(attestation_json(*record));
+    reply(answer(json::object{{"attestations", std::move(list)}}));
+}
+
+}  // namespace sluice::http

@@ -1,0 +1,73 @@
+// The routes: which path does what, who may call it, and the JSON it answers with.
+#pragma once
+
+#include "engine/engine.hpp"
+#include "graph/conviction.hpp"
+#include "http/ingest.hpp"
+#include "http/rates.hpp"
+#include "http/server.hpp"
+
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace sluice::http {
+
+struct ApiOptions {
+    std::string              key;
+    std::vector<std::string> hosts;        // names accepted in Host beside localhost and loopback addresses
+    bool                     open_status;  // /health/detailed and /metrics need no key
+    std::string              version;
+    std::string              environment;
+    graph::ConvictionFormula           formula{};
+};
+
+// Lives on the io thread; everything it refers to outlives it.
+class Api {
+public:
+    struct Deps {
+        engine::Engine&              engine;
+        log::EventLog const&         log;
+        graph::GraphStore const&     graph;
+        Clock const&                 clock;
+        Rates const&                 rates;
+        Ingest&                      ingest;
+        std::function<std::string()> metrics;  // the text of /metrics
+    };
+
+    Api(Deps deps, ApiOptions options);
+
+    // Server's callbacks.
+    std::variant<BodyLimit, Response> on_head(Request const& head) const;
+    void                              on_request(Request& request, Reply reply);
+
+    void drain() { draining_ = true; }
+
+private:
+    struct Route;
+    static std::span<Route const> routes();
+    Route const* find(Request const& request) const;
+    std::optional<Problem> authorise(Route const& route, Request const& head) const;
+    bool                   known_host(std::string_view host) const;
+
+    void ingest_single(Request& request, Reply reply);
+    void ingest_batch(Request& request, Reply reply);
+    void event_metrics(Request& request, Reply reply);
+    void dead_letters(Request& request, Reply reply);
+    void health(Request& request, Reply reply);
+    void ready(Request& request, Reply reply);
+    void detailed(Request& request, Reply reply);
+    void metrics(Request& request, Reply reply);
+    void state(Request& request, Reply reply);
+    void relationship(Request& request, Reply reply);
+    void neighbors(Request& request, Reply reply);
+    void conviction(Request& request, Reply reply);
+    void attestations(Request& request, Reply reply);
+
+    Deps const        deps_;
+    ApiOptions const  options_;
+    Clock::Mono const started_;
+    bool              draining_{false};
+};
+
+}  // namespace sluice::http

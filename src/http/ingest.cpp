@@ -1,0 +1,387 @@
+#include "http/ingest.hpp"
+
+#include <boost/asio/post.hpp>
+#include <boost/json.hpp>
+
+#include <charconv>
+
+namespace sluice::http {
+
+using engine::Block;
+using engine::RequestOutcome;
+
+// A batch on its way: its body until it is decoded, then its block until it is answered.
+struct Ingest::Batch {
+    Reply                            reply;
+    std::string                      body;
+    bool                             ndjson{false};
+    bool                             partial{false};
+    std::size_t                      at{0};  // of the body, for NDJSON; of `elements` otherwise
+    std::size_t                      events{0};
+    std::vector<std::string_view>    elements{};  // of a JSON array
+    engine::BlockRef                 block{new Block};
+    engine::Admission::Demand        demand{};
+    engine::Admission::Ticket        ticket{};
+    std::vector<boost::json::object> items{};           // of a partial reply; those of refused events are complete
+    std::vector<std::size_t>         accepted_items{};  // the others, in the block's order
+};
+
+Ingest::Ingest(
+    boost::asio::io_context& io, engine::Engine& engine, Rates const& rates, schema::SchemaSet const& schemas,
+    Submit submit, IngestLimits limits)
+    : io_(io), engine_(engine), rates_(rates), submit_(std::move(submit)), limits_(limits), decoder_(schemas)
+{
+}
+
+std::uint64_t Ingest::wait(Waiting waiting)
+{
+    ++waiting_;
+    if (free_slots_.empty()) {
+        slots_.push_back(std::move(waiting));
+        return slots_.size() - 1;
+    }
+    auto const token = free_slots_.back();
+    free_slots_.pop_back();
+    slots_[token] = std::move(waiting);
+    return token;
+}
+
+void Ingest::count_refusal(Problem const& problem)
+{
+    if (problem.status == 409)
+        ++refusals_.conflict;
+    else if (problem.status < 500)
+        ++refusals_.invalid;
+    else if (problem.error == "queue_full" || problem.error == "overload")
+        ++refusals_.queue_full;
+    else if (problem.error == "disk_full")
+        ++refusals_.disk_full;
+    else if (problem.error == "draining")
+        ++refusals_.draining;
+    else
+        ++refusals_.log_failed;
+}
+
+void Ingest::refuse(Reply& reply, Problem const& problem)
+{
+    count_refusal(problem);
+    reply(to_response(problem));
+}
+
+Problem Ingest::queue_full(engine::Admission::Refusal const& refusal) const
+{
+    std::string const tier(tier_names[index(refusal.tier)]);
+    if (refusal.never_fits)
+        return {.status = 413, .error = "batch_exceeds_capacity",
+                .detail = "the batch is larger than the places tier " + tier + " can ever have: split it"};
+    auto const seconds = rates_.seconds_to_drain(engine_.admission().excess(refusal.tier));
+    return {.status = 503, .error = "queue_full",
+            .detail = "tier " + tier + " is closed: too many events are waiting; nothing was stored",
+            .retry_after = seconds, .tier = tier};
+}
+
+namespace {
+
+Problem draining()
+{
+    return {
+        .status = 503, .error = "draining", .detail = "the server is stopping; nothing was stored", .retry_after = 1};
+}
+
+Problem not_stored(RequestOutcome outcome)
+{
+    if (outcome == RequestOutcome::disk_full)
+        return {.status = 503, .error = "disk_full",
+                .detail = "free disk space is below the reserve; nothing was stored", .retry_after = 5};
+    return {.status = 503, .error = "log_failed",
+            .detail = "writing failed and it is unknown whether the event is stored: send it again with the same "
+                      "event_id",
+            .retry_after = 5};
+}
+
+void append_number(std::string& out, std::uint64_t value)
+{
+    char buffer[20];
+    auto const [end, error] = std::to_chars(buffer, buffer + sizeof buffer, value);
+    out.append(buffer, end);
+}
+
+// One event of a partial batch that was not taken.
+boost::json::object refused_item(std::size_t i, Problem const& problem)
+{
+    boost::json::object item{
+        {"i", i}, {"status", problem.status}, {"error", problem.error}, {"detail", problem.detail}};
+    if (!problem.errors.empty()) item["errors"] = errors_json(problem);
+    if (!problem.tier.empty()) item["tier"] = problem.tier;
+    if (problem.retry_after != 0) item["retry_after"] = problem.retry_after;
+    return item;
+}
+
+bool blank(std::string_view line)
+{
+    return line.find_first_not_of(" \t\r") == line.npos;
+}
+
+}  // namespace
+
+void Ingest::single(Request& request, Reply reply)
+{
+    if (draining_) return refuse(reply, draining());
+    if (!open_) open_ = engine::BlockRef(new Block);
+    auto&           block = *open_;
+    auto const      before = block.data.size();
+    schema::Decoded decoded;
+    if (auto const error = decoder_.decode(request.body, block.data, decoded))
+        return refuse(reply, to_problem(*error));
+
+    engine::Admission::Demand demand;
+    demand.events[index(decoded.tier)] = 1;
+    demand.bytes = block.data.size() - before;
+    Block::Request entry{.first = static_cast<std::uint32_t>(block.items.size()), .count = 1};
+    if (auto const refusal = engine_.admission().admit(demand, entry.ticket)) {
+        block.data.resize(before);
+        return refuse(reply, queue_full(*refusal));
+    }
+    block.items.push_back({.offset = decoded.offset, .tier = decoded.tier});
+    entry.token = wait({std::move(reply), nullptr});
+    block.requests.push_back(std::move(entry));
+    schedule_flush();
+}
+
+// Everything that arrives in one turn of the io thread goes to the appender together.
+void Ingest::schedule_flush()
+{
+    if (flush_scheduled_) return;
+    flush_scheduled_ = true;
+    boost::asio::post(io_, [this] { flush(); });
+}
+
+void Ingest::flush()
+{
+    flush_scheduled_ = false;
+    if (open_ && !open_->requests.empty()) submit_(std::exchange(open_, nullptr));
+}
+
+void Ingest::batch(Request& request, Form form, Reply reply)
+{
+    if (draining_) return refuse(reply, draining());
+    auto const query = Query::parse(request.query);
+    auto const mode = query && query->only({"mode"}) ? query->get("mode").value_or("atomic") : "";
+    if (mode != "atomic" && mode != "partial")
+        return refuse(reply, {.status = 400, .error = "bad_query", .detail = "?mode is atomic or partial"});
+    if (undecoded_bytes_ + request.body.size() > limits_.undecoded_bytes_max)
+        return refuse(reply, {.status = 503, .error = "overload",
+                              .detail = "too many batches wait to be read; nothing was stored", .retry_after = 1});
+    undecoded_bytes_ += request.body.size();
+    undecoded_.push_back(std::make_shared<Batch>(Batch{
+        .reply = std::move(reply), .body = std::move(request.body), .ndjson = form == Form::ndjson,
+        .partial = mode == "partial"}));
+    if (undecoded_.size() == 1) decode_next();
+}
+
+// One batch at a time, a slice a turn: memory is bounded, and other requests are served in between.
+void Ingest::decode_next()
+{
+    auto const batch = undecoded_.front();
+    auto const progress = decode_slice(*batch);
+    if (progress != Progress::more) {
+        undecoded_.pop_front();
+        undecoded_bytes_ -= batch->body.size();
+        if (progress == Progress::decoded) submit(batch);
+    }
+    if (!undecoded_.empty()) boost::asio::post(io_, [this] { decode_next(); });
+}
+
+// A JSON array is cut into its elements first; NDJSON is cut as it is decoded.
+bool Ingest::split(Batch& batch)
+{
+    if (batch.ndjson || !batch.elements.empty()) return true;
+    if (auto const error = decoder_.split_array(batch.body, limits_.batch_events_max, batch.elements)) {
+        auto problem = to_problem(*error);
+        if (error->code == "too_many_events") problem.status = 413;
+        refuse(batch.reply, problem);
+        return false;
+    }
+    return true;
+}
+
+Ingest::Progress Ingest::decode_slice(Batch& batch)
+{
+    if (batch.block->data.empty()) batch.block->data.reserve(batch.body.size() + batch.body.size() / 4);
+    if (!split(batch)) return Progress::refused;
+    for (std::size_t n = 0; n < limits_.slice_events; ++n) {
+        std::string_view event;
+        if (batch.ndjson) {
+            do {
+                if (batch.at >= batch.body.size()) return Progress::decoded;
+                auto const rest = std::string_view(batch.body).substr(batch.at);
+                auto const end = std::min(rest.find('\n'), rest.size());
+                event = rest.substr(0, end);
+                batch.at += end + 1;
+            } while (blank(event));
+            if (event.back() == '\r') event.remove_suffix(1);
+        } else {
+            if (batch.at == batch.elements.size()) return Progress::decoded;
+            event = batch.elements[batch.at++];
+        }
+        if (batch.events == limits_.batch_events_max) {
+            refuse(batch.reply, {.status = 413, .error = "too_many_events",
+                                 .detail = "a batch has at most " + std::to_string(limits_.batch_events_max) +
+                                           " events: split it"});
+            return Progress::refused;
+        }
+        if (!decode_one(batch, event)) return Progress::refused;
+        ++batch.events;
+    }
+    return Progress::more;
+}
+
+// False: the batch was refused for this event.
+bool Ingest::decode_one(Batch& batch, std::string_view event)
+{
+    auto&           block = *batch.block;
+    auto const      before = block.data.size();
+    schema::Decoded decoded;
+    if (auto const error = decoder_.decode(event, block.data, decoded)) {
+        auto problem = to_problem(*error, "/" + std::to_string(batch.events));
+        if (event.size() > limits_.event_bytes_max) problem.status = 413;
+        if (!batch.partial) {
+            refuse(batch.reply, problem);
+            return false;
+        }
+        count_refusal(problem);
+        batch.items.push_back(refused_item(batch.events, problem));
+        return true;
+    }
+    if (batch.partial) return decode_partial(batch, decoded, before);
+    block.items.push_back({.offset = decoded.offset, .tier = decoded.tier});
+    ++batch.demand.events[index(decoded.tier)];
+    batch.demand.bytes += block.data.size() - before;
+    return true;
+}
+
+// An event that stands alone takes its own place.
+bool Ingest::decode_partial(Batch& batch, schema::Decoded const& decoded, std::size_t before)
+{
+    auto&                     block = *batch.block;
+    engine::Admission::Demand demand;
+    demand.events[index(decoded.tier)] = 1;
+    demand.bytes = block.data.size() - before;
+    engine::Admission::Ticket ticket;
+    if (auto const refusal = engine_.admission().admit(demand, ticket)) {
+        block.data.resize(before);
+        auto const problem = queue_full(*refusal);
+        count_refusal(problem);
+        batch.items.push_back(refused_item(batch.events, problem));
+        return true;
+    }
+    batch.ticket.absorb(std::move(ticket));
+    block.items.push_back({.offset = decoded.offset, .tier = decoded.tier});
+    batch.accepted_items.push_back(batch.items.size());
+    batch.items.push_back({{"i", batch.events}});
+    return true;
+}
+
+void Ingest::submit(std::shared_ptr<Batch> batch)
+{
+    if (draining_) return refuse(batch->reply, draining());
+    if (batch->events == 0)
+        return refuse(batch->reply, {.status = 422, .error = "empty_batch", .detail = "the batch has no events"});
+    batch->body = {};
+    batch->elements = {};
+    auto const block = batch->block;
+    if (!batch->partial)
+        if (auto const refusal = engine_.admission().admit(batch->demand, batch->ticket))
+            return refuse(batch->reply, queue_full(*refusal));
+    auto reply = std::move(batch->reply);
+    block->requests.push_back({.first = 0, .count = static_cast<std::uint32_t>(block->items.size()),
+                               .atomic = !batch->partial, .ticket = std::move(batch->ticket)});
+    if (block->items.empty()) return answer_batch(*block, *batch, reply);
+    block->requests.front().token = wait({std::move(reply), std::move(batch)});
+    submit_(block);
+}
+
+void Ingest::answered(std::vector<engine::BlockRef> const& blocks)
+{
+    for (auto const& block : blocks)
+        for (auto const& request : block->requests) {
+            auto waiting = std::move(slots_[request.token]);
+            free_slots_.push_back(request.token);
+            --waiting_;
+            if (waiting.batch)
+                answer_batch(*block, *waiting.batch, waiting.reply);
+            else
+                answer_single(*block, request, waiting.reply);
+        }
+}
+
+void Ingest::answer_single(Block const& block, Block::Request const& request, Reply& reply)
+{
+    auto const& item = block.items[request.first];
+    if (request.outcome == RequestOutcome::conflict)
+        return refuse(reply, {.status = 409, .error = "id_conflict",
+                              .detail = "this event_id is stored with other content, at sequence " +
+                                        std::to_string(number(item.sequence))});
+    if (request.outcome != RequestOutcome::stored) return refuse(reply, not_stored(request.outcome));
+
+    auto const record = block.record(request.first);
+    Response   response{.status = 202, .content_type = "application/json"};
+    auto&      body = response.body;
+    body.reserve(256);
+    body += R"({"status":"enqueued","event_id":")";
+    body += record.id(item.sequence);
+    body += R"(","sequence":)";
+    append_number(body, number(item.sequence));
+    body += R"(,"tier":")";
+    body += tier_names[index(item.tier)];
+    body += item.state == Block::State::duplicate ? R"(","duplicate":true)" : R"(","duplicate":false)";
+    if (record.header().id_size == 0) body += R"(,"dedupe":false)";
+    body += '}';
+    reply(std::move(response));
+}
+
+void Ingest::answer_batch(Block const& block, Batch& batch, Reply& reply)
+{
+    auto const& request = block.requests.front();
+    bool const  undecided = block.items.empty();  // a partial batch of which nothing came so far
+    if (!batch.partial && request.outcome == RequestOutcome::conflict)
+        return refuse(reply, {.status = 409, .error = "id_conflict",
+                              .detail = "event " + std::to_string(request.conflict_at) +
+                                        ": this event_id is known with other content; nothing was stored"});
+    if (!undecided && request.outcome != RequestOutcome::stored) return refuse(reply, not_stored(request.outcome));
+
+    boost::json::array duplicates;
+    std::uint64_t      accepted = 0, first = 0, last = 0;
+    for (std::size_t n = 0; n < block.items.size(); ++n) {
+        auto const& item = block.items[n];
+        auto const  i = batch.partial ? batch.accepted_items[n] : n;
+        if (item.state == Block::State::duplicate)
+            duplicates.push_back({{"i", i}, {"sequence", number(item.sequence)}});
+        if (item.state == Block::State::stored) {
+            ++accepted;
+            if (first == 0) first = number(item.sequence);
+            last = number(item.sequence);
+        }
+        if (!batch.partial) continue;
+        if (item.state == Block::State::conflict) {
+            Problem const problem{.status = 409, .error = "id_conflict",
+                                  .detail = "this event_id is known with other content"};
+            count_refusal(problem);
+            batch.items[i] = refused_item(i, problem);
+            continue;
+        }
+        batch.items[i] = {{"i", i}, {"status", 202}, {"event_id", block.record(n).id(item.sequence)},
+                          {"sequence", number(item.sequence)},
+                          {"duplicate", item.state == Block::State::duplicate}};
+    }
+
+    auto const          or_null = [](std::uint64_t n) { return n == 0 ? boost::json::value() : boost::json::value(n); };
+    boost::json::object body{{"status", batch.partial ? "partial" : "enqueued"}, {"accepted", accepted},
+                             {"duplicates", std::move(duplicates)}, {"first_sequence", or_null(first)},
+                             {"last_sequence", or_null(last)}};
+    if (batch.partial) body["items"] = boost::json::array(batch.items.begin(), batch.items.end());
+    reply(Response{.status = batch.partial ? 207 : 202, .content_type = "application/json",
+                   .body = boost::json::serialize(body)});
+}
+
+}  // namespace sluice::http

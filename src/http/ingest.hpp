@@ -1,0 +1,94 @@
+// From a request's body to a durable answer: decode, admit, append. Lives on the io thread.
+#pragma once
+
+#include "engine/engine.hpp"
+#include "http/message.hpp"
+#include "http/problem.hpp"
+#include "http/rates.hpp"
+#include "http/server.hpp"
+#include "schema/decoder.hpp"
+
+#include <boost/asio/io_context.hpp>
+
+#include <deque>
+#include <functional>
+#include <memory>
+#include <vector>
+
+namespace sluice::http {
+
+struct IngestLimits {
+    std::size_t event_bytes_max{schema::Decoder::event_bytes_max};
+    std::size_t batch_bytes_max{16u << 20};
+    std::size_t batch_events_max{10'000};
+    std::size_t slice_events{128};  // of a batch decoded in one turn, so that other requests are served between
+    std::size_t undecoded_bytes_max{64u << 20};  // of batches that wait to be decoded; more are refused
+};
+
+// Why requests were refused, by cause.
+struct Refusals {
+    std::uint64_t invalid{0}, conflict{0}, queue_full{0}, disk_full{0}, log_failed{0}, draining{0};
+};
+
+class Ingest {
+public:
+    using Submit = std::function<void(engine::BlockRef)>;
+
+    Ingest(boost::asio::io_context& io, engine::Engine& engine, Rates const& rates, schema::SchemaSet const& schemas,
+           Submit submit, IngestLimits limits = {});
+
+    enum class Form : std::uint8_t { array, ndjson };
+
+    void single(Request& request, Reply reply);
+    void batch(Request& request, Form form, Reply reply);
+
+    // On the io thread, with blocks the engine has decided about.
+    void answered(std::vector<engine::BlockRef> const& blocks);
+
+    void drain() { draining_ = true; }  // from now on everything is refused
+    std::size_t     waiting() const noexcept { return waiting_; }  // requests without an answer yet
+    Refusals const& refusals() const noexcept { return refusals_; }
+
+private:
+    struct Batch;
+    struct Waiting {
+        Reply                  reply;
+        std::shared_ptr<Batch> batch;  // null: a single event
+    };
+
+    std::uint64_t wait(Waiting waiting);
+    void          count_refusal(Problem const& problem);
+    void          refuse(Reply& reply, Problem const& problem);
+    Problem       queue_full(engine::Admission::Refusal const& refusal) const;
+    void          flush();
+    void          schedule_flush();
+
+    enum class Progress : std::uint8_t { more, decoded, refused };
+
+    void     decode_next();
+    Progress decode_slice(Batch& batch);
+    bool     split(Batch& batch);
+    bool     decode_one(Batch& batch, std::string_view event);
+    bool     decode_partial(Batch& batch, schema::Decoded const& decoded, std::size_t before);
+    void submit(std::shared_ptr<Batch> batch);
+    void answer_single(engine::Block const& block, engine::Block::Request const& request, Reply& reply);
+    void answer_batch(engine::Block const& block, Batch& batch, Reply& reply);
+
+    boost::asio::io_context& io_;
+    engine::Engine&          engine_;
+    Rates const&             rates_;
+    Submit const             submit_;
+    IngestLimits const       limits_;
+    schema::Decoder          decoder_;
+    engine::BlockRef         open_;             // single events of this turn
+    bool                     flush_scheduled_{false};
+    std::deque<std::shared_ptr<Batch>> undecoded_;  // the first is being decoded
+    std::size_t              undecoded_bytes_{0};
+    std::vector<Waiting>     slots_;            // by token; bounded by connections
+    std::vector<std::size_t> free_slots_;
+    std::size_t              waiting_{0};
+    bool                     draining_{false};
+    Refusals                 refusals_;
+};
+
+}  // namespace sluice::http

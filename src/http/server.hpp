@@ -1,0 +1,146 @@
+// The HTTP/1.1 server: sockets, deadlines and bounds around RequestReader. One request at a time per connection.
+//
+// Everything here belongs to the io_context's one thread, but for the counters. Nothing is logged.
+#pragma once
+
+#include "base/assert.hpp"
+#include "http/message.hpp"
+#include "http/parser.hpp"
+
+#include <sluice/clock.hpp>
+#include <sluice/result.hpp>
+
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <variant>
+
+namespace boost::asio {
+class io_context;
+}
+
+namespace sluice::http {
+
+struct ServerOptions {
+    std::size_t connections_max{10'000};          // more are answered 503 and closed
+    std::size_t bodies_max{256 * 1024 * 1024};    // bytes of bodies still being received, of all connections; more: 503
+
+    std::chrono::milliseconds head{10'000};            // from the first byte to the end of the head
+    std::chrono::milliseconds body{15'000};            // for the body, plus its size at body_rate
+    std::size_t               body_rate{8 * 1024};     // bytes a second
+    std::chrono::milliseconds body_longest{60'000};    // whatever the size
+    std::chrono::milliseconds answer{60'000};          // from the complete request to the last byte of the answer
+    std::chrono::milliseconds write_progress{10'000};  // between two bytes of the answer
+    std::chrono::milliseconds idle{30'000};            // between two requests
+
+    // After the last answer a connection waits for the client's end, so that the answer is not lost in a reset.
+    std::chrono::milliseconds linger{2'000};
+    std::size_t               linger_bytes{1024 * 1024};
+
+    std::chrono::milliseconds sweep{250};  // how late a deadline may be noticed
+};
+
+// Written by the io thread, read by any.
+struct Counters {
+    using Count = std::atomic<std::uint64_t>;
+    enum Refused : std::size_t { malformed, too_large, unsupported, slow, overloaded, failed, refused_count };
+
+    Count accepted{0}, open{0}, accept_errors{0};
+    Count requests{0};         // that reached on_request
+    Count handler_errors{0};   // exceptions and replies that were never given
+    Count bytes_in{0}, bytes_out{0};
+    Count body_bytes{0};       // of bodies being received, as counted against bodies_max
+
+    std::array<Count, refused_count> refused{};
+};
+
+// Where replies go. Implemented by the server, and by tests of handlers.
+class Responder {
+public:
+    virtual ~Responder() = default;
+    virtual void respond(std::uint64_t request, Response response) = 0;
+    virtual void abandon(std::uint64_t request) noexcept = 0;  // there will be no response
+};
+
+// The duty to answer one request, now or later. Use and destroy it on the io thread, or when that has ended; moving it
+// is free anywhere. One that dies unanswered becomes a 500. Harmless when the connection or the server has gone.
+class Reply {
+public:
+    Reply(std::shared_ptr<Responder> responder, std::uint64_t request) noexcept
+        : responder_(std::move(responder)), request_(request)
+    {
+    }
+    Reply(Reply&&) noexcept = default;
+    Reply& operator=(Reply&& other) noexcept
+    {
+        std::swap(responder_, other.responder_);
+        std::swap(request_, other.request_);
+        return *this;
+    }
+    ~Reply()
+    {
+        if (responder_) responder_->abandon(request_);
+    }
+
+    // Once.
+    void operator()(Response response)
+    {
+        SLUICE_ASSERT(responder_ != nullptr);
+        std::exchange(responder_, nullptr)->respond(request_, std::move(response));
+    }
+
+private:
+    std::shared_ptr<Responder> responder_;  // shared, since replies under way may outlive the server
+    std::uint64_t              request_{0};
+};
+
+struct BodyLimit {
+    std::size_t bytes{};
+};
+
+struct Callbacks {
+    // The head has come, the body has not. A Response ends it here: the body is not read, and if there is one the
+    // connection closes.
+    std::function<std::variant<BodyLimit, Response>(Request const&)> on_head;
+    // The request is complete. The Request stays until the reply has been given; its body may be moved out.
+    std::function<void(Request&, Reply)> on_request;
+    // How the transport's own errors look. Must not throw.
+    std::function<Response(Refusal const&)> on_refusal;
+};
+
+class Server {
+public:
+    // Context and clock must outlive the server.
+    Server(boost::asio::io_context& context, Clock const& clock, ServerOptions options, Callbacks callbacks);
+    // Cuts every connection.
+    ~Server();
+    Server(Server const&) = delete;
+
+    // An IP literal ("::1" or "[::1]") or "localhost", which is 127.0.0.1. Port 0 takes a free one. Returns the port.
+    // May be called more than once. `unavailable` listen when the address cannot be had, `invalid` listen when it is
+    // none.
+    Result<std::uint16_t> listen(std::string_view host, std::uint16_t port);
+
+    // Draining: stop_accepting() closes the listeners and makes each answer the last of its connection, close_idle()
+    // closes connections between two requests, when_empty() calls once, from the io thread, when none is left.
+    void        stop_accepting();
+    void        close_idle();
+    void        when_empty(std::function<void()> done);
+    std::size_t connections() const noexcept;
+
+    Counters const& counters() const noexcept;
+
+private:
+    class Core;
+    std::shared_ptr<Core> core_;  // shared with replies and pending handlers
+};
+
+}  // namespace sluice::http

@@ -1,0 +1,124 @@
+#include "telemetry/exporter.hpp"
+
+#include <prometheus/metric_family.h>
+#include <prometheus/text_serializer.h>
+
+#include <string_view>
+#include <vector>
+
+namespace sluice::telemetry {
+
+namespace {
+
+using prometheus::ClientMetric;
+using prometheus::MetricFamily;
+using prometheus::MetricType;
+
+struct Sample {
+    double           value;
+    std::string_view label{};  // its value; the name belongs to the family
+};
+
+// One sample a tier, the most important first.
+std::vector<Sample> by_tier(auto const& value)
+{
+    std::vector<Sample> samples;
+    for (std::size_t t = tier_count; t-- > 0;) samples.push_back({value(t), tier_names[t]});
+    return samples;
+}
+
+class Families {
+public:
+    void counter(char const* name, char const* help, std::vector<Sample> const& samples, char const* label = "")
+    {
+        add(name, help, MetricType::Counter, samples, label);
+    }
+    void gauge(char const* name, char const* help, std::vector<Sample> const& samples, char const* label = "")
+    {
+        add(name, help, MetricType::Gauge, samples, label);
+    }
+    std::string text() const { return prometheus::TextSerializer().Serialize(families_); }
+
+private:
+    void add(
+        char const* name, char const* help, MetricType type, std::vector<Sample> const& samples, char const* label)
+    {
+        MetricFamily family{.name = name, .help = help, .type = type, .metric = {}};
+        for (auto const& sample : samples) {
+            ClientMetric metric;
+            if (!sample.label.empty()) metric.label.push_back({label, std::string(sample.label)});
+            (type == MetricType::Counter ? metric.counter.value : metric.gauge.value) = sample.value;
+            family.metric.push_back(std::move(metric));
+        }
+        families_.push_back(std::move(family));
+    }
+
+    std::vector<MetricFamily> families_;
+};
+
+double seconds(std::uint64_t nanoseconds) { return static_cast<double>(nanoseconds) / 1e9; }
+double seconds(std::chrono::nanoseconds time) { return std::chrono::duration<double>(time).count(); }
+
+}  // namespace
+
+std::string metrics_text(engine::Engine const& engine, graph::GraphStore const& graph, HttpNumbers const& http)
+{
+    auto const& c = engine.counters();
+    auto const  state = engine.state();
+    auto const  lanes = engine.lanes();
+    auto const  use = engine.admission().use();
+    auto const  counts = graph.counts();
+    auto const  num = [](std::uint64_t n) { return static_cast<double>(n); };
+    auto const  live = [&](Kind kind) { return num(counts.live[static_cast<std::size_t>(kind)]); };
+
+    Families f;
+    f.counter("sluice_events_accepted_total", "Events made durable since the log began.", {{num(state.accepted)}});
+    f.counter("sluice_events_duplicate_total", "Events answered with the sequence they already had.",
+              {{num(engine::get(c.duplicates))}});
+    f.counter("sluice_events_applied_total", "Events applied since the log began, stale ones included.",
+              {{num(state.applied)}});
+    f.counter("sluice_events_stale_total", "Events that a newer revision had overtaken.", {{num(state.stale)}});
+    f.counter("sluice_events_dead_lettered_total", "Dead-letter verdicts.", {{num(state.dead_lettered)}});
+    f.gauge("sluice_events_parked", "Events that wait for a processor.", {{num(state.parked)}});
+    f.counter("sluice_retries_total", "Events tried again after a failure of a store.",
+              {{num(engine::get(c.retries))}});
+    f.counter("sluice_requests_refused_total", "Requests or items refused, by cause.",
+              {{num(http.refused_invalid), "invalid"}, {num(http.refused_conflict), "conflict"},
+               {num(http.refused_queue_full), "queue_full"}, {num(http.refused_disk_full), "disk_full"},
+               {num(http.refused_log_failed), "log_failed"}, {num(http.refused_draining), "draining"},
+               {num(http.refused_malformed), "transport"}},
+              "cause");
+    f.gauge("sluice_pending_events", "Durable events not settled yet, by tier.",
+            by_tier([&](std::size_t t) { return num(state.pending[t]); }), "tier");
+    f.gauge("sluice_oldest_wait_seconds", "Age of the oldest waiting lane head, by its tier.",
+            by_tier([&](std::size_t t) { return seconds(lanes.oldest_age[t]); }), "tier");
+    f.gauge("sluice_tier_closed", "1 while a tier is refused.",
+            by_tier([&](std::size_t t) { return num(use.closed[t]); }), "tier");
+    f.gauge("sluice_lanes", "Lanes with pending events.", {{num(lanes.lanes)}});
+    f.gauge("sluice_lanes_blocked", "Lanes that wait for a retry or a decision.", {{num(lanes.blocked)}});
+    f.gauge("sluice_admission_events", "Places in use.", {{num(use.events)}});
+    f.gauge("sluice_admission_events_max", "Places there are.", {{num(engine.admission().limits().events)}});
+    f.gauge("sluice_admission_bytes", "Bytes of resident events.", {{num(use.bytes)}});
+    f.gauge("sluice_admission_bytes_max", "Bytes resident events may take.",
+            {{num(engine.admission().limits().bytes)}});
+    f.gauge("sluice_last_sequence", "The last durable sequence.", {{num(number(state.last_sequence))}});
+    f.gauge("sluice_watermark", "Everything up to this sequence is settled.", {{num(number(state.watermark))}});
+    f.counter("sluice_log_commits_total", "Group commits.", {{num(engine::get(c.commits))}});
+    f.counter("sluice_log_bytes_total", "Bytes handed to the log.", {{num(engine::get(c.committed_bytes))}});
+    f.counter("sluice_log_commit_seconds_total", "Time spent writing and syncing.",
+              {{seconds(engine::get(c.commit_ns))}});
+    f.counter("sluice_worker_busy_seconds_total", "Time workers spent on micro-batches.",
+              {{seconds(engine::get(c.work_ns))}});
+    f.counter("sluice_worker_batches_total", "Micro-batches.", {{num(engine::get(c.batches))}});
+    f.gauge("sluice_records", "Live records, by kind.",
+            {{live(Kind::relationship), "relationship"}, {live(Kind::attestation), "attestation"},
+             {live(Kind::entity), "entity"}},
+            "kind");
+    f.gauge("sluice_tombstones", "Tombstones of records and repositories.", {{num(counts.tombstones)}});
+    f.counter("sluice_http_requests_total", "Requests handled.", {{num(http.requests)}});
+    f.gauge("sluice_http_connections", "Open connections.", {{num(http.connections)}});
+    f.gauge("sluice_http_waiting", "Requests that wait for their commit.", {{num(http.waiting)}});
+    return f.text();
+}
+
+}  // namespace sluice::telemetry

@@ -1,0 +1,23 @@
+// Probes -> the Prometheus text format.
+#pragma once
+
+#include "engine/engine.hpp"
+#include "graph/graph_store.hpp"
+
+#include <cstdint>
+#include <string>
+
+namespace sluice::telemetry {
+
+// Numbers that live outside the engine, copied by their owner.
+struct HttpNumbers {
+    std::uint64_t requests{0}, connections{0};
+    std::uint64_t refused_invalid{0}, refused_conflict{0}, refused_queue_full{0}, refused_disk_full{0},
+        refused_log_failed{0}, refused_draining{0}, refused_malformed{0};
+    std::size_t waiting{0};
+};
+
+// Any thread.
+std::string metrics_text(engine::Engine const& engine, graph::GraphStore const& graph, HttpNumbers const& http);
+
+}  // namespace sluice::telemetry
