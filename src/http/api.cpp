@@ -111,8 +111,7 @@ Api::Route const* Api::find(Request const& request) const
 bool Api::known_host(std::string_view host) const
 {
     if (host.starts_with('[')) {
-        auto const end = host.find(']');
-        return end != host.npos && host.substr(0, end + 1) == "[::1]";
+        return host == "[::1]" || host.starts_with("[::1]:");
     }
     host = host.substr(0, host.find(':'));
     if (equal_ignoring_case(host, "localhost")) return true;

@@ -118,7 +118,8 @@ TEST_F(Refusal, EveryOtherRouteNeedsTheKey)
 
 TEST_F(Refusal, UnknownHost)
 {
-    expect_problem(http_.send("GET", "/health", {}, {{"Host", "evil.example"}}), 421, "unknown_host");
+    for (auto const* const host : {"evil.example", "127.evil.example", "127.0.0.1.evil.example", "[::1].evil.example"})
+        expect_problem(http_.send("GET", "/health", {}, {{"Host", host}}), 421, "unknown_host");
     for (auto const* const host : {"localhost", "LOCALHOST:7480", "127.0.0.1", "[::1]:7480"})
         EXPECT_EQ(http_.send("GET", "/health", {}, {{"Host", host}}).status, 200) << host;
 }
