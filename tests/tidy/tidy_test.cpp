@@ -23,15 +23,17 @@ Layer const layers[] = {
     {"include/sluice/", {"sluice/"}},
     {"processors/", {"sluice/", "put.hpp"}},
     {"src/base/", {"sluice/", "base/"}},
+    {"src/files/", {"sluice/", "base/", "files/"}},
     {"src/log/", {"sluice/", "base/", "log/"}},
     {"src/schema/", {"sluice/", "base/", "log/", "schema/"}},
     {"src/graph/", {"sluice/", "base/", "log/", "graph/"}},
-    {"src/engine/", {"sluice/", "base/", "log/", "schema/", "graph/", "engine/"}},
-    {"src/adapters/rocksdb/", {"sluice/", "base/", "log/", "adapters/rocksdb/"}},
+    {"src/engine/", {"sluice/", "base/", "files/", "log/", "schema/", "graph/", "engine/"}},
+    {"src/adapters/rocksdb/", {"sluice/", "base/", "files/", "log/", "adapters/rocksdb/"}},
     {"src/telemetry/", {"sluice/", "base/", "log/", "graph/", "engine/", "telemetry/"}},
     {"src/http/", {"sluice/", "base/", "log/", "schema/", "graph/", "engine/", "http/"}},
     {"src/app/",
-     {"sluice/", "base/", "log/", "schema/", "graph/", "engine/", "adapters/", "telemetry/", "http/", "app/"}},
+     {"sluice/", "base/", "files/", "log/", "schema/", "graph/", "engine/", "adapters/", "telemetry/", "http/",
+      "app/"}},
 };
 
 // What is not ours and not the standard library, and the folders that may include it.
