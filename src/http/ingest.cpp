@@ -176,12 +176,21 @@ void Ingest::batch(Request& request, Form form, Reply reply)
     undecoded_.push_back(std::make_shared<Batch>(Batch{
         .reply = std::move(reply), .body = std::move(request.body), .ndjson = form == Form::ndjson,
         .partial = mode == "partial"}));
-    if (undecoded_.size() == 1) decode_next();
+    schedule_decode();
+}
+
+// Never called directly: answering a batch may bring the next one in.
+void Ingest::schedule_decode()
+{
+    if (decode_scheduled_) return;
+    decode_scheduled_ = true;
+    boost::asio::post(io_, [this] { decode_next(); });
 }
 
 // One batch at a time, a slice a turn: memory is bounded, and other requests are served in between.
 void Ingest::decode_next()
 {
+    decode_scheduled_ = false;
     auto const batch = undecoded_.front();
     auto const progress = decode_slice(*batch);
     if (progress != Progress::more) {
@@ -189,7 +198,7 @@ void Ingest::decode_next()
         undecoded_bytes_ -= batch->body.size();
         if (progress == Progress::decoded) submit(batch);
     }
-    if (!undecoded_.empty()) boost::asio::post(io_, [this] { decode_next(); });
+    if (!undecoded_.empty()) schedule_decode();
 }
 
 // A JSON array is cut into its elements first; NDJSON is cut as it is decoded.

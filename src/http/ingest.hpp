@@ -65,6 +65,7 @@ private:
 
     enum class Progress : std::uint8_t { more, decoded, refused };
 
+    void     schedule_decode();
     void     decode_next();
     Progress decode_slice(Batch& batch);
     bool     split(Batch& batch);
@@ -84,6 +85,7 @@ private:
     bool                     flush_scheduled_{false};
     std::deque<std::shared_ptr<Batch>> undecoded_;  // the first is being decoded
     std::size_t              undecoded_bytes_{0};
+    bool                     decode_scheduled_{false};
     std::vector<Waiting>     slots_;            // by token; bounded by connections
     std::vector<std::size_t> free_slots_;
     std::size_t              waiting_{0};

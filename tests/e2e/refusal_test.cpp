@@ -454,6 +454,21 @@ TEST_F(Refusal, ABatchThatCouldNeverFit)
     EXPECT_EQ(state(http).at("accepted"), 0);
 }
 
+// An answer may bring the next request in while the batch it answers is being put away.
+TEST_F(Refusal, OfABatchLeavesTheOneBehindItInPeace)
+{
+    TemporaryDirectory const directory;
+    Server                   small({.data = directory.path() / "data", .flags = {"--queue-capacity", "100"}});
+    auto                     http = small.http();
+    std::string              lines;
+    for (std::uint64_t n = 0; n < 130; ++n) lines += relationship(n, n + 1, n, 50).dump() + '\n';
+    auto const request = "POST /internal/events/batch HTTP/1.1\r\nHost: localhost\r\nX-Internal-Key: " + Server::key() +
+                         "\r\nContent-Type: application/x-ndjson\r\nContent-Length: " +
+                         std::to_string(lines.size()) + "\r\n\r\n" + lines;
+    for (int i = 0; i < 20; ++i) expect_problem(http.raw(request + request + request), 413, "batch_exceeds_capacity");
+    EXPECT_EQ(http.get("/health").status, 200);
+}
+
 // ---- 503
 
 TEST(Unavailable, AFullQueueSaysWhenToComeAgainAndStoresNothing)
