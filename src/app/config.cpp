@@ -187,6 +187,19 @@ std::vector<Setting> const& settings()
              return set_number<std::uint64_t>(c.log_reserve_bytes, v, 0, std::uint64_t{1} << 50);
          },
          [](Config const& c) { return std::to_string(c.log_reserve_bytes); }},
+        {"checkpoint.events", "events after which the graph is checkpointed: a restart folds about so many", "", false,
+         [](Config& c, std::string_view v) {
+             return set_number<std::uint64_t>(c.checkpoint.events, v, 1, std::uint64_t{1} << 40);
+         },
+         [](Config const& c) { return std::to_string(c.checkpoint.events); }},
+        {"checkpoint.interval", "seconds after which it is, if there was any event", "", false,
+         [](Config& c, std::string_view v) {
+             auto       seconds = c.checkpoint.interval.count();
+             auto const set = set_number<std::chrono::seconds::rep>(seconds, v, 1, 86'400);
+             c.checkpoint.interval = std::chrono::seconds(seconds);
+             return set;
+         },
+         [](Config const& c) { return std::to_string(c.checkpoint.interval.count()); }},
         {"conviction.formula", "shrinkage, normalised or additive", "", false, set_formula,
          [](Config const& c) { return std::string(formulas[static_cast<std::size_t>(c.conviction_formula)]); }},
         {"environment", "a name for this installation, shown by /health/detailed", "ENVIRONMENT", false,

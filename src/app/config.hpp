@@ -23,6 +23,7 @@ struct Config {
     bool                     http_open_status{false};  // /health/detailed and /metrics without a key, off loopback too
     engine::Admission::Limits queue{};
     std::uint64_t            log_reserve_bytes{256u << 20};  // free disk space below which nothing is accepted
+    engine::CheckpointOptions checkpoint{};
     graph::ConvictionFormula           conviction_formula{graph::ConvictionFormula::shrinkage};
     std::string              environment{"production"};  // shown by /health/detailed
 };

@@ -1,4 +1,5 @@
 // The composition root of the server: the one place that knows every part.
+#include "adapters/rocksdb/env_directory.hpp"
 #include "adapters/rocksdb/rocksdb_log.hpp"
 #include "app/commands.hpp"
 #include "app/exit_codes.hpp"
@@ -56,7 +57,8 @@ class Service {
 public:
     Service(Config const& config, log::EventLog& log, Clock const& clock)
         : config_(config), log_(log), clock_(clock), schemas_(all_processors()), graph_(graph::make_resident_store()),
-          engine_({log_, *graph_, schemas_, clock_}, engine_options(config),
+          checkpoints_(adapters::open_directory(adapters::checkpoint_path(config.data))),
+          engine_({log_, *graph_, schemas_, clock_, checkpoints_.get()}, engine_options(config),
                   [this](std::vector<engine::BlockRef> blocks) { answer(std::move(blocks)); }),
           rates_(engine_, clock_),
           ingest_(io_, engine_, rates_, schemas_, [this](engine::BlockRef block) { runner_.submit(std::move(block)); }),
@@ -80,10 +82,13 @@ public:
         auto const address = parse_address(config_.listen);
         if (!address) return report({Errc::invalid, "config", "listen: '" + config_.listen + "' is not HOST:PORT"});
         auto const start = clock_.now();
-        auto const folded = engine_.recover();
+        std::vector<std::string> refused;
+        auto const               folded = engine_.recover(&refused);
+        for (auto const& why : refused) spdlog::warn("checkpoint not used: {}", why);
         if (!folded) return report(folded.error());
         auto const seconds = std::chrono::duration<double>(clock_.now() - start).count();
-        spdlog::info("log folded events={} seconds={:.3f}", folded->events, seconds);
+        spdlog::info("recovered events={} checkpoint={} folded={} seconds={:.3f}", folded->events,
+                     number(engine_.checkpoints().position), folded->read, seconds);
 
         auto const port = server_.listen(address->host, address->port);
         if (!port) return report({Errc::invalid, "listen", config_.listen + ": " + port.error().detail});
@@ -111,6 +116,7 @@ private:
         options.admission = config.queue;
         options.workers = config.workers != 0 ? config.workers : std::max(1u, std::thread::hardware_concurrency());
         options.seed = std::random_device{}();
+        options.checkpoint = config.checkpoint;
         return options;
     }
 
@@ -217,6 +223,7 @@ private:
     Clock const&                              clock_;
     schema::SchemaSet                         schemas_;
     std::unique_ptr<graph::GraphStore>        graph_;
+    std::unique_ptr<files::Directory>         checkpoints_;
     engine::Engine                            engine_;
     asio::io_context                          io_{1};
     http::Rates                               rates_;

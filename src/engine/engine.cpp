@@ -21,9 +21,18 @@ Engine::Engine(Deps deps, EngineOptions options, Answered answered, Decided on_d
             options_.retry, options_.seed + i));
 }
 
-Result<Folded> Engine::recover()
+Result<Folded> Engine::recover(std::vector<std::string>* refused)
 {
-    auto folded = fold(deps_.log, deps_.schemas, deps_.graph, dedupe_.get(), deps_.clock);
+    Checkpoint  checkpoint;
+    auto* const snapshots = deps_.checkpoints != nullptr ? deps_.graph.snapshots() : nullptr;
+    if (snapshots != nullptr) {
+        checkpoint = load_checkpoint(*deps_.checkpoints, deps_.log, deps_.schemas, *snapshots);
+        if (refused != nullptr) *refused = checkpoint.refused;
+        checkpointer_ = std::make_unique<Checkpointer>(
+            Checkpointer::Deps{*deps_.checkpoints, deps_.log, *snapshots, *watermark_, deps_.schemas, deps_.clock},
+            options_.checkpoint, checkpoint);
+    }
+    auto folded = fold(deps_.log, deps_.schemas, deps_.graph, dedupe_.get(), deps_.clock, std::move(checkpoint));
     if (!folded) return folded.error();
     if (!folded->undecided.empty()) {
         log::Commit const commit{.first = next(deps_.log.last()), .count = 0, .chain_after = deps_.log.last_chain(),
@@ -33,7 +42,7 @@ Result<Folded> Engine::recover()
         if (on_decided_)
             for (auto const& decision : folded->undecided) on_decided_(decision);
     }
-    watermark_->start(folded->last);
+    watermark_->start(folded->last, folded->stale);
     add(counters_.accepted, folded->events);
     add(counters_.applied, folded->applied);
     add(counters_.stale, folded->stale);
@@ -46,7 +55,7 @@ Result<Folded> Engine::recover()
 void Engine::decided(log::Decision const& decision, LaneId lane)
 {
     add(decision.verdict == log::Verdict::parked ? counters_.parked : counters_.dead_lettered, 1);
-    watermark_->settled({&decision.sequence, 1});
+    watermark_->settled({&decision.sequence, 1}, 0);
     scheduler_->released(lane);
     admission_.release(1, 0);
     if (on_decided_) on_decided_(decision);

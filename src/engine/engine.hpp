@@ -4,6 +4,7 @@
 
 #include "engine/admission.hpp"
 #include "engine/appender.hpp"
+#include "engine/checkpoint.hpp"
 #include "engine/fold.hpp"
 #include "engine/worker.hpp"
 
@@ -18,6 +19,7 @@ struct EngineOptions {
     AppenderOptions   appender{};
     SchedulerOptions  scheduler{};
     RetryOptions      retry{};
+    CheckpointOptions checkpoint{};
     std::size_t       workers{2};
     std::uint64_t     seed{0};  // for jitter
 };
@@ -44,6 +46,7 @@ public:
         graph::GraphStore&       graph;
         schema::SchemaSet const& schemas;
         Clock const&             clock;
+        files::Directory*        checkpoints{nullptr};  // null: there are none
     };
     using Answered = std::function<void(std::vector<BlockRef>)>;
     using Decided = std::function<void(log::Decision const&)>;
@@ -51,14 +54,16 @@ public:
     // `answered` and `decided` are called on the appender's thread.
     Engine(Deps deps, EngineOptions options, Answered answered, Decided decided = {}, EngineParts parts = {});
 
-    // Brings graph, ids and counters to the end of the log. Once, before any step.
-    Result<Folded> recover();
+    // Brings graph, ids and counters to the end of the log, from the newest checkpoint on if there is one; files that
+    // could not be used are listed in `refused`. Once, before any step.
+    Result<Folded> recover(std::vector<std::string>* refused = nullptr);
 
     // Any thread. The block's tickets must come from admission().
     void submit(BlockRef block) { appender_->submit(std::move(block)); }
 
     bool         append_step() { return appender_->step(); }
     Result<bool> work_step(std::size_t worker) { return workers_[worker]->step(); }
+    bool         checkpoint_step() { return checkpointer_ && checkpointer_->step(); }
 
     // Nothing waits to be appended and nothing is pending.
     bool idle() const;
@@ -69,6 +74,11 @@ public:
     EngineState     state() const;
     LaneStats       lanes() const { return scheduler_->stats(deps_.clock.now()); }
     std::optional<Clock::Mono> next_due() const { return scheduler_->next_due(); }
+
+    Checkpointer::Status checkpoints() const
+    {
+        return checkpointer_ ? checkpointer_->status() : Checkpointer::Status{};
+    }
 
     Admission&       admission() noexcept { return admission_; }
     Admission const& admission() const noexcept { return admission_; }
@@ -88,6 +98,7 @@ private:
     std::unique_ptr<Scheduler>           scheduler_;
     std::unique_ptr<Appender>            appender_;
     std::vector<std::unique_ptr<Worker>> workers_;
+    std::unique_ptr<Checkpointer>        checkpointer_;  // from recover() on, if there are checkpoints
 };
 
 }  // namespace sluice::engine

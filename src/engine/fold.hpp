@@ -1,17 +1,17 @@
 // Folds the log into a graph: how a server starts, how a log is replayed.
 #pragma once
 
+#include "engine/checkpoint.hpp"
 #include "engine/decide.hpp"
 #include "engine/dedupe.hpp"
 #include "graph/graph_store.hpp"
 #include "log/event_log.hpp"
 
-#include <unordered_map>
-
 namespace sluice::engine {
 
 struct Folded {
-    std::uint64_t              events{0};
+    std::uint64_t              events{0};  // of the log; of these were
+    std::uint64_t              read{0};    // not in the checkpoint
     std::uint64_t              applied{0};  // stale ones included
     std::uint64_t              stale{0};
     std::uint64_t              dead_lettered{0};
@@ -20,10 +20,11 @@ struct Folded {
     std::vector<log::Decision> undecided;  // verdicts the log does not have yet: make them durable before going on
 };
 
-// Applies every event of the log in order, except those a decision took out. `dedupe` may be null. An error of the
-// graph ends it: fold again into a graph that answers; what was applied stays applied.
+// Applies every event of the log in order, except those a decision took out and those that are in the checkpoint the
+// graph was restored from. `dedupe` may be null. An error of the graph ends it: fold again into a graph that answers;
+// what was applied stays applied.
 Result<Folded> fold(
     log::EventLog const& log, schema::SchemaSet const& schemas, graph::GraphStore& graph, DedupeIndex* dedupe,
-    Clock const& clock);
+    Clock const& clock, Checkpoint checkpoint = {});
 
 }  // namespace sluice::engine

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <pthread.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 namespace sluice::engine {
 
@@ -15,6 +17,7 @@ Runner::~Runner() { stop(); }
 void Runner::start()
 {
     appender_ = std::thread([this] { append_loop(); });
+    checkpointer_ = std::thread([this] { checkpoint_loop(); });
     for (std::size_t i = 0; i < engine_.workers(); ++i) workers_.emplace_back([this, i] { work_loop(i); });
 }
 
@@ -29,6 +32,8 @@ void Runner::stop()
 {
     stop_working_ = true;
     pushed_.raise();
+    stopped_.raise();
+    if (checkpointer_.joinable()) checkpointer_.join();
     for (auto& worker : workers_)
         if (worker.joinable()) worker.join();
     stop_appending_ = true;
@@ -40,6 +45,9 @@ namespace {
 
 // For people who look at a profile or at top -H.
 void name_thread(char const* name) { pthread_setname_np(pthread_self(), name); }
+
+// On Linux a thread has a nice value of its own: requests come first where processors are few.
+void yield_to_others() { ::setpriority(PRIO_PROCESS, static_cast<::id_t>(::gettid()), 10); }
 
 }  // namespace
 
@@ -71,6 +79,16 @@ void Runner::work_loop(std::size_t worker)
         if (auto const due = engine_.next_due()) limit = std::clamp(*due - clock_.now(), {}, limit);
         pushed_.wait(seen, limit);
     }
+}
+
+// A checkpoint that is not complete when the engine stops is left behind.
+void Runner::checkpoint_loop()
+{
+    name_thread("checkpoint");
+    yield_to_others();
+    auto const seen = stopped_.look();
+    while (!stop_working_)
+        if (!engine_.checkpoint_step()) stopped_.wait(seen, std::chrono::seconds(1));
 }
 
 void Runner::fail(Error const& error)

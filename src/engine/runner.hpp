@@ -1,4 +1,4 @@
-// The engine's threads: one appends, the others work. Loops around step(), waiting when a step finds nothing.
+// The engine's threads: one appends, one writes checkpoints, the others work. Loops around step(), waiting when a step finds nothing.
 #pragma once
 
 #include "engine/engine.hpp"
@@ -56,6 +56,7 @@ public:
 private:
     void append_loop();
     void work_loop(std::size_t worker);
+    void checkpoint_loop();
     void fail(Error const& error);
 
     Engine&                  engine_;
@@ -66,7 +67,9 @@ private:
     Signal                   pushed_;
     std::atomic<bool>        stop_appending_{false};
     std::atomic<bool>        stop_working_{false};
+    Signal                   stopped_;
     std::thread              appender_;
+    std::thread              checkpointer_;
     std::vector<std::thread> workers_;
 };
 

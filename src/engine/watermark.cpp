@@ -6,10 +6,11 @@
 
 namespace sluice::engine {
 
-void DenseWatermark::start(Sequence settled_through)
+void DenseWatermark::start(Sequence settled_through, std::uint64_t stale)
 {
     std::lock_guard lock(mutex_);
     last_ = settled_through;
+    stale_ = stale;
 }
 
 void DenseWatermark::logged(Sequence first, std::size_t count)
@@ -20,9 +21,10 @@ void DenseWatermark::logged(Sequence first, std::size_t count)
     last_ = Sequence{number(last_) + count};
 }
 
-void DenseWatermark::settled(std::span<Sequence const> sequences)
+void DenseWatermark::settled(std::span<Sequence const> sequences, std::uint64_t stale)
 {
     std::lock_guard lock(mutex_);
+    stale_ += stale;
     for (auto const sequence : sequences) {
         auto const at = std::lower_bound(
             entries_.begin(), entries_.end(), sequence, [](Entry const& e, Sequence s) { return e.sequence < s; });
@@ -47,6 +49,22 @@ Sequence DenseWatermark::low() const
 {
     std::lock_guard lock(mutex_);
     return entries_.empty() ? last_ : Sequence{number(entries_.front().sequence) - 1};
+}
+
+Sequence DenseWatermark::last() const
+{
+    std::lock_guard lock(mutex_);
+    return last_;
+}
+
+Position DenseWatermark::position() const
+{
+    std::lock_guard lock(mutex_);
+    Position        position{.last = last_, .stale = stale_, .unsettled = {}};
+    position.unsettled.reserve(entries_.size() - settled_);
+    for (auto const& entry : entries_)
+        if (!entry.settled) position.unsettled.push_back(entry.sequence);
+    return position;
 }
 
 }  // namespace sluice::engine

@@ -16,6 +16,7 @@ Result<bool> Worker::step()
     decider_.clear();
     events_.clear();
     settled_.clear();
+    stale_ = 0;
     for (auto const& pending : batch_.events)
         events_.push_back(decider_.read(pending.block->record(pending.item), pending.sequence, pending.received_at));
     results_.clear();
@@ -25,7 +26,7 @@ Result<bool> Worker::step()
         if (failure && failure->error.code == Errc::corrupt) return failure->error;
     }
     // Before the lanes go on: who sees nothing pending must see the watermark at the end.
-    deps_.watermark.settled(settled_);
+    deps_.watermark.settled(settled_, stale_);
     deps_.admission.release(static_cast<std::uint32_t>(settled_.size()), 0);
     for (std::size_t i = 0; i < batch_.runs.size(); ++i) conclude(batch_.runs[i], results_[i]);
 
@@ -70,6 +71,7 @@ void Worker::settle(std::span<graph::Outcome const> outcomes, std::uint32_t firs
     add(deps_.counters.processed, outcomes.size());
     add(deps_.counters.applied, outcomes.size());
     add(deps_.counters.stale, stale);
+    stale_ += stale;
 }
 
 // The lane goes on. If the event after the settled ones failed, it waits for another try, or for a durable verdict.

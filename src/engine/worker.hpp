@@ -58,6 +58,7 @@ private:
     Batch                 batch_;
     std::vector<Event>    events_;   // of the batch, in its order
     std::vector<Sequence> settled_;  // of the batch
+    std::uint64_t         stale_{0};  // of those
     std::vector<RunResult> results_;  // one per run
 };
 

@@ -30,6 +30,10 @@ struct ApplyResult {
     bool from_store{false};
 };
 
+// Changes whenever what is known under a name (a DID, or the URI of a record that is a target) changes; none while
+// nothing is. The same state has the same stamp in one process only.
+enum class Stamp : std::uint64_t { none = 0 };
+
 struct Counts {
     std::array<std::uint64_t, kind_count> live{};  // by kind
     std::uint64_t                         tombstones{0};  // of records and repositories
@@ -50,9 +54,39 @@ private:
     Record                  record_;
 };
 
+// How a store in memory gives its repositories to checkpoints and takes them back.
+class Snapshots {
+public:
+    // Where a capture stands.
+    struct Capture {
+        std::uint32_t number{1};  // above every earlier one's
+        bool          all{true};  // else only the repositories that were written since a capture took them
+        std::uint32_t shard{0}, cursor{0};
+    };
+    struct Restored {
+        std::string_view did;
+        Sequence         last{};  // the newest of its records: every event of the repository up to it is in them
+    };
+
+    virtual ~Snapshots() = default;
+
+    // Appends the next repositories to `bytes`: each once, whole, as it was at one moment, tombstones included. False
+    // once all that were there at the beginning have been taken. One thread; appliers and readers wait microseconds.
+    virtual bool capture(Capture& capture, std::string& bytes) = 0;
+
+    // Takes repositories from such bytes, except those that are there: restore the newest capture first. `invalid` if
+    // the bytes are none; then clear() before anything else. Before the first event is applied.
+    virtual Result<> restore(
+        std::string_view bytes, std::uint32_t number, std::function<void(Restored const&)> const& restored) = 0;
+    virtual void clear() = 0;
+};
+
 class GraphStore {
 public:
     virtual ~GraphStore() = default;
+
+    // Null: the store keeps its state itself.
+    virtual Snapshots* snapshots() noexcept { return nullptr; }
 
     // Applies events of ONE repository in their order, each seeing the ones before it, and stops at the first that
     // `decide` refuses. The outcomes returned are in the state together (see from_store for errors); applying the same
@@ -63,6 +97,9 @@ public:
     virtual std::optional<OwnedRecord>  find(Kind kind, std::string_view uri) const = 0;
     virtual std::vector<OwnedRecord>    relationships_of(std::string_view did) const = 0;    // sorted by uri
     virtual std::vector<OwnedRecord>    attestations_of(std::string_view target) const = 0;  // sorted by uri
+
+    // What all three answers for a name depend on. Read it before them: then they are at least as new.
+    virtual Stamp stamp(std::string_view name) const = 0;
 
     // Sum modulo 2^128 of every record's hash, tombstones included. Comparable while nothing is being applied.
     virtual Hash128 digest() const = 0;

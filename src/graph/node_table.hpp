@@ -2,12 +2,13 @@
 #pragma once
 
 #include "base/hash.hpp"
+#include "graph/graph_store.hpp"
 #include "graph/record_set.hpp"
 
 #include <algorithm>
 #include <atomic>
 #include <memory>
-#include <vector>
+#include <span>
 
 namespace sluice::graph {
 
@@ -23,41 +24,74 @@ struct Name {
     std::uint64_t    bits{0};
 };
 
+// The live records that mention a name; each knows its position here.
+class MentionList {
+public:
+    bool                       empty() const noexcept { return size_ == 0; }
+    std::span<RecordRef const> records() const noexcept { return {records_.get(), size_}; }
+    void                       prefetch_end() const noexcept { __builtin_prefetch(records_.get() + size_, 1); }
+
+    RecordRef& operator[](std::uint32_t at) noexcept { return records_[at]; }
+
+    // Returns its position.
+    std::uint32_t push(RecordRef record)
+    {
+        if (size_ == capacity_) grow();
+        records_[size_] = std::move(record);
+        return size_++;
+    }
+    RecordRef pop() noexcept { return std::move(records_[--size_]); }
+
+private:
+    void grow()
+    {
+        capacity_ = capacity_ == 0 ? 3 : capacity_ * 2;  // three fill the smallest block malloc gives
+        auto larger = std::make_unique<RecordRef[]>(capacity_);
+        std::move(records_.get(), records_.get() + size_, larger.get());
+        records_ = std::move(larger);
+    }
+
+    std::unique_ptr<RecordRef[]> records_;
+    std::uint32_t                size_{0}, capacity_{0};
+};
+
 // Everything known under one name. Exists while it holds anything.
 class alignas(64) Node {
 public:
     Node() = default;
     explicit Node(std::string_view name)
-        : name_(std::make_unique_for_overwrite<char[]>(name.size())), name_size_(name.size())
+        : name_size_(static_cast<std::uint32_t>(name.size())),
+          name_(std::make_unique_for_overwrite<char[]>(name.size()))
     {
         std::copy(name.begin(), name.end(), name_.get());
     }
 
     std::string_view name() const noexcept { return {name_.get(), name_size_}; }
-    bool             empty() const noexcept { return !tombstone && records.empty() && mentions_.empty(); }
+    bool             is_repository() const noexcept { return tombstone || !records.empty(); }
+    bool             empty() const noexcept { return !is_repository() && mentions_.empty(); }
 
-    std::span<RecordRef const> mentions() const noexcept { return mentions_; }
+    std::span<RecordRef const> mentions() const noexcept { return mentions_.records(); }
 
     // Adds `after`, whose mention i this name is, in the place of `before` if that mentions it too.
     void mention(StoredRecord const* before, RecordRef after, std::size_t i)
     {
+        stamp = Stamp{2 * number(after->sequence())};
         if (auto const old = before ? before->mention(name()) : std::nullopt) {
             auto const at = before->position(*old);
             after->position(i) = at;
             mentions_[at] = std::move(after);
         } else {
-            if (mentions_.empty()) mentions_.reserve(3);  // fills the smallest block malloc gives
-            after->position(i) = static_cast<std::uint32_t>(mentions_.size());
-            mentions_.push_back(std::move(after));
+            auto& position = after->position(i);
+            position = mentions_.push(std::move(after));
         }
     }
 
-    // The last mention takes the place of the one that goes: mention i of `before`.
-    void forget(StoredRecord const& before, std::size_t i)
+    // The last mention takes the place of the one that goes, by the event `by`: mention i of `before`.
+    void forget(StoredRecord const& before, std::size_t i, Sequence by)
     {
+        stamp = Stamp{2 * number(by) + 1};
         auto const at = before.position(i);
-        auto       last = std::move(mentions_.back());
-        mentions_.pop_back();
+        auto       last = mentions_.pop();
         if (last.get() == &before) return;
         last->position(*last->mention(name())) = at;
         mentions_[at] = std::move(last);
@@ -66,17 +100,23 @@ public:
     void prefetch() const noexcept
     {
         __builtin_prefetch(name_.get());
-        __builtin_prefetch(mentions_.data() + mentions_.size(), 1);
+        mentions_.prefetch_end();
         records.prefetch();
     }
 
     RecordRef tombstone;  // of the repository, once its account was deleted
     RecordSet records;    // of the repository
+    // Twice the sequence of the last event that put something here, or one more if its event took something away: one
+    // event may do both, one after the other.
+    Stamp stamp{};
+    // For checkpoints: the capture that took the repository last, and whether it was written since.
+    mutable std::uint32_t captured : 31 {0};
+    mutable std::uint32_t written : 1 {0};
 
 private:
-    std::vector<RecordRef>  mentions_;  // live records of any repository; each knows its position here
+    std::uint32_t           name_size_{0};
+    MentionList             mentions_;
     std::unique_ptr<char[]> name_;
-    std::size_t             name_size_{0};
 };
 static_assert(sizeof(Node) == 64, "one cache line");
 
@@ -143,8 +183,33 @@ public:
             if (hashes()[i] != 0) visit(nodes()[i]);
     }
 
+    // Visits some nodes and says where to go on; begins at 0 and is 0 again at the end. A node that is there throughout
+    // is visited even if others come, go and move meanwhile, maybe twice after growth. The cursor counts in reversed
+    // binary, as the SCAN of Redis does.
+    template <class Visit>
+    std::uint32_t scan(std::uint32_t cursor, std::size_t homes, Visit visit) const
+    {
+        if (capacity() == 0) return 0;
+        for (; homes > 0; --homes) {
+            auto const home = cursor & mask();
+            for (auto at = home; hashes()[at] != 0; at = (at + 1) & mask())
+                if ((hashes()[at] & mask()) == home) visit(nodes()[at]);
+            cursor = reversed(reversed(cursor | ~mask()) + 1);
+            if (cursor == 0) return 0;
+        }
+        return cursor;
+    }
+
 private:
     static constexpr auto relaxed = std::memory_order_relaxed;
+
+    static std::uint32_t reversed(std::uint32_t bits) noexcept
+    {
+        bits = (bits & 0x55555555) << 1 | (bits >> 1 & 0x55555555);
+        bits = (bits & 0x33333333) << 2 | (bits >> 2 & 0x33333333);
+        bits = (bits & 0x0f0f0f0f) << 4 | (bits >> 4 & 0x0f0f0f0f);
+        return __builtin_bswap32(bits);
+    }
 
     std::uint32_t* hashes() const noexcept { return hashes_.load(relaxed); }
     Node*          nodes() const noexcept { return nodes_.load(relaxed); }

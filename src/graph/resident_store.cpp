@@ -39,6 +39,20 @@ Result<> check(Event const& event, Effects const& effects)
     return {};
 }
 
+void put_number(std::string& out, std::uint32_t number)
+{
+    out.append(reinterpret_cast<char const*>(&number), sizeof number);
+}
+
+std::optional<std::uint32_t> take_number(std::string_view& bytes)
+{
+    std::uint32_t number;
+    if (bytes.size() < sizeof number) return std::nullopt;
+    std::memcpy(&number, bytes.data(), sizeof number);
+    bytes.remove_prefix(sizeof number);
+    return number;
+}
+
 }  // namespace
 
 struct ResidentStore::Shard {
@@ -268,11 +282,14 @@ Outcome ResidentStore::write(Name const& repository, Event const& event, Effects
         }
         shard.enter(*after, digest);
         places.create();
-        places.home()->records.put(hash, after);
+        auto& home = *places.home();
+        home.records.put(hash, after);
+        home.stamp = Stamp{2 * number(event.sequence)};
+        home.written = 1;
         for (std::size_t i = 0; i < names.size(); ++i)
             if (!names[i].empty()) places.mentioned(i).mention(before.get(), after, i);
     }
-    if (before) forget(*before, after.get());
+    if (before) forget(*before, *after);
     return Outcome::applied;
 }
 
@@ -312,26 +329,151 @@ Outcome ResidentStore::remove_repository(Name const& repository, Event const& ev
                 .fields = {}},
             {});
         shard.enter(*home.tombstone, shard.digest_of(*home.tombstone));
+        home.stamp = Stamp{2 * number(event.sequence)};
+        home.written = 1;
     }
-    for (auto const& record : taken) forget(*record, nullptr);
+    forget_all(taken, event.sequence);
     return Outcome::applied;
 }
 
 // Takes a record that was replaced out of the lists its successor is not in. Only the thread that applies to the
 // record's repository comes here for it, so a record's changes reach every list in their order.
-void ResidentStore::forget(StoredRecord const& before, StoredRecord const* after)
+void ResidentStore::forget(StoredRecord const& before, StoredRecord const& after)
 {
     auto const names = before.mentions();
     for (std::size_t i = 0; i < names.size(); ++i) {
-        if (names[i].empty() || (after && after->mention(names[i]))) continue;
+        if (names[i].empty() || after.mention(names[i])) continue;
         Name const             name(names[i]);
         auto&                  shard = shard_of(name);
         std::unique_lock const lock(shard.mutex);
         auto* const            node = shard.nodes.find(name);
-        node->forget(before, i);
+        node->forget(before, i, after.sequence());
         if (node->empty()) shard.nodes.erase(*node);
     }
 }
+
+// The same for records without successors. A list loses all of them at once: its stamp changes once.
+void ResidentStore::forget_all(std::vector<RecordRef> const& records, Sequence by)
+{
+    struct Mention {
+        std::string_view    name;
+        StoredRecord const* record;
+        std::size_t         i;
+    };
+    std::vector<Mention> mentions;
+    for (auto const& record : records) {
+        auto const names = record->mentions();
+        for (std::size_t i = 0; i < names.size(); ++i)
+            if (!names[i].empty()) mentions.push_back({names[i], record.get(), i});
+    }
+    std::ranges::sort(mentions, {}, &Mention::name);
+    for (auto next = mentions.begin(); next != mentions.end();) {
+        Name const             name(next->name);
+        auto&                  shard = shard_of(name);
+        std::unique_lock const lock(shard.mutex);
+        auto* const            node = shard.nodes.find(name);
+        for (; next != mentions.end() && next->name == name.text; ++next) node->forget(*next->record, next->i, by);
+        if (node->empty()) shard.nodes.erase(*node);
+    }
+}
+
+bool ResidentStore::capture(Capture& capture, std::string& bytes)
+{
+    constexpr std::size_t homes = 64;  // per visit: microseconds under the lock
+    // How a repository begins; its DID and records follow.
+    struct Found {
+        std::uint32_t records{0};
+        RecordRef     first;  // names the repository
+    };
+    std::vector<Found>     found;
+    std::vector<RecordRef> records;
+    if (capture.shard == shard_count) return false;
+    {
+        auto const&            shard = shards_[capture.shard];
+        std::shared_lock const lock(shard.mutex);
+        capture.cursor = shard.nodes.scan(capture.cursor, homes, [&](Node const& node) {
+            if (!node.is_repository() || node.captured == capture.number || (!capture.all && !node.written)) return;
+            node.captured = capture.number & 0x7fffffff;
+            node.written = 0;
+            auto const before = records.size();
+            if (node.tombstone) records.push_back(node.tombstone);
+            node.records.for_each([&](StoredRecord const& record) { records.emplace_back(&record); });
+            found.push_back({static_cast<std::uint32_t>(records.size() - before), records[before]});
+        });
+    }
+    if (capture.cursor == 0) ++capture.shard;
+    auto next = records.begin();
+    for (auto const& [count, first] : found) {
+        auto const did = first->view().did;
+        put_number(bytes, static_cast<std::uint32_t>(did.size()));
+        put_number(bytes, count);
+        bytes += did;
+        for (auto const end = next + count; next != end; ++next) (*next)->write(bytes);
+    }
+    return capture.shard < shard_count;
+}
+
+Result<> ResidentStore::restore(
+    std::string_view bytes, std::uint32_t number, std::function<void(Restored const&)> const& restored)
+{
+    auto const              wrong = Error{Errc::invalid, "not_a_capture", "bytes that are no repository"};
+    std::vector<RecordRef> records;
+    while (!bytes.empty()) {
+        auto const did_size = take_number(bytes), count = take_number(bytes);
+        if (!did_size || !count || *count == 0 || bytes.size() < *did_size) return wrong;
+        auto const did = bytes.substr(0, *did_size);
+        bytes.remove_prefix(did.size());
+        records.clear();
+        for (std::uint32_t i = 0; i < *count; ++i) {
+            records.push_back(StoredRecord::read(bytes, did));
+            if (!records.back()) return wrong;
+        }
+
+        Name const repository(did);
+        auto&      shard = shard_of(repository);
+        {
+            std::unique_lock const lock(shard.mutex);
+            auto* const            found = shard.nodes.find(repository);
+            if (found && found->is_repository()) continue;
+            auto& home = found ? *found : shard.nodes.create(repository);
+            home.captured = number & 0x7fffffff;
+        }
+        Sequence last{};
+        for (auto& record : records) {
+            last = std::max(last, record->sequence());
+            if (!restore_record(repository, std::move(record))) return wrong;
+        }
+        restored({did, last});
+    }
+    return {};
+}
+
+// False if the repository has one with this kind and key.
+bool ResidentStore::restore_record(Name const& repository, RecordRef record)
+{
+    auto const         names = record->mentions();
+    auto const         hash = key_hash(record->key());
+    Places             places(*this, repository, names);
+    Places::Lock const lock(places);
+    places.find();
+    places.create();
+    auto& shard = places.home_shard();
+    auto& home = *places.home();
+    if (record->kind() == Kind::repository) {
+        if (home.tombstone) return false;
+        home.tombstone = record;
+    } else {
+        if (home.records.find(hash, record->kind(), record->key())) return false;
+        home.records.put(hash, record);
+    }
+    shard.enter(*record, shard.digest_of(*record));
+    home.stamp = std::max(home.stamp, Stamp{2 * number(record->sequence())});
+    for (std::size_t i = 0; i < names.size(); ++i)
+        if (!names[i].empty()) places.mentioned(i).mention(nullptr, record, i);
+    return true;
+}
+
+void ResidentStore::clear() { shards_ = std::make_unique<Shard[]>(shard_count); }
 
 std::optional<OwnedRecord> ResidentStore::find(Kind kind, std::string_view uri) const
 {
@@ -371,6 +513,15 @@ std::vector<OwnedRecord> ResidentStore::relationships_of(std::string_view did) c
 std::vector<OwnedRecord> ResidentStore::attestations_of(std::string_view target) const
 {
     return mentions(Kind::attestation, target);
+}
+
+Stamp ResidentStore::stamp(std::string_view text) const
+{
+    Name const             name(text);
+    auto const&            shard = shard_of(name);
+    std::shared_lock const lock(shard.mutex);
+    auto const* const      node = shard.nodes.find(name);
+    return node ? node->stamp : Stamp::none;
 }
 
 Hash128 ResidentStore::digest() const

@@ -7,13 +7,13 @@
 #pragma once
 
 #include "graph/graph_store.hpp"
+#include "graph/stored_record.hpp"
 
 namespace sluice::graph {
 
-class StoredRecord;
 struct Name;
 
-class ResidentStore final : public GraphStore {
+class ResidentStore final : public GraphStore, public Snapshots {
 public:
     ResidentStore();
     ~ResidentStore() override;
@@ -26,8 +26,15 @@ public:
     std::vector<OwnedRecord>   relationships_of(std::string_view did) const override;
     std::vector<OwnedRecord>   attestations_of(std::string_view target) const override;
 
+    Stamp   stamp(std::string_view name) const override;
     Hash128 digest() const override;
     Counts  counts() const override;
+
+    Snapshots* snapshots() noexcept override { return this; }
+    bool       capture(Capture& capture, std::string& bytes) override;
+    Result<>   restore(
+          std::string_view bytes, std::uint32_t number, std::function<void(Restored const&)> const& restored) override;
+    void clear() override;
 
     // The same value as digest(), computed from every record. Holds each shard's lock for as long as that takes.
     Hash128 digest_by_scan() const;
@@ -41,7 +48,9 @@ private:
     Result<Outcome>          execute(Name const& repository, Event const& event, Effects const& effects);
     Outcome                  write(Name const& repository, Event const& event, Effects const& effects);
     Outcome                  remove_repository(Name const& repository, Event const& event);
-    void                     forget(StoredRecord const& before, StoredRecord const* after);
+    void                     forget(StoredRecord const& before, StoredRecord const& after);
+    void                     forget_all(std::vector<RecordRef> const& records, Sequence by);
+    bool                     restore_record(Name const& repository, RecordRef record);
     std::vector<OwnedRecord> mentions(Kind kind, std::string_view name) const;
 
     std::unique_ptr<Shard[]> shards_;

@@ -69,6 +69,34 @@ private:
     std::size_t                               size_;
 };
 
+// How write() begins a record; its slots and texts follow.
+struct Packed {
+    std::uint32_t text_size;
+    std::uint16_t key_size;
+    std::uint8_t  kind;
+    std::uint8_t  removed;
+    std::uint32_t slot_count;
+    std::uint32_t unused;
+    std::uint64_t rev, sequence;
+    Hash128       payload_hash;
+};
+static_assert(sizeof(Packed) == 48);
+
+// Bytes of text the slots refer to, the key among them; nullopt if a slot does not fit `size_max`.
+std::optional<std::size_t> text_size(Kind kind, Fields const& fields, std::size_t key_size, std::size_t size_max)
+{
+    auto const layout = record_layout(kind);
+    auto       size = key_size;
+    for (std::size_t i = 0; i < fields.size(); ++i) {
+        auto const slot = fields.slot(i);
+        if (!layout.is_text(i) || slot == Fields::absent) continue;
+        auto const end = (slot >> 32) + static_cast<std::uint32_t>(slot);
+        size = std::max<std::size_t>(size, end);
+    }
+    if (size > size_max) return std::nullopt;
+    return size;
+}
+
 template <class Text>
 StoredRecord::Mentions select_mentions(Kind kind, Text text) noexcept
 {
@@ -98,6 +126,55 @@ boost::intrusive_ptr<StoredRecord> StoredRecord::make(Record const& identity, st
     auto* const      record = new (memory) StoredRecord(identity, fields.size());
     auto* const      slots = reinterpret_cast<char*>(record + 1);
     writer.write(slots, slots + 8 * fields.size(), fields.size(), identity.key);
+    return {record};
+}
+
+void StoredRecord::write(std::string& out) const
+{
+    auto const   size = *text_size(kind_, fields(), key_size_, SIZE_MAX);
+    Packed const packed{
+        .text_size = static_cast<std::uint32_t>(size),
+        .key_size = key_size_,
+        .kind = static_cast<std::uint8_t>(kind_),
+        .removed = removed_,
+        .slot_count = slot_count_,
+        .unused = 0,
+        .rev = static_cast<std::uint64_t>(rev_),
+        .sequence = number(sequence_),
+        .payload_hash = payload_hash_};
+    out.append(reinterpret_cast<char const*>(&packed), sizeof packed);
+    out.append(slots(), 8u * slot_count_ + size);  // the texts follow the slots
+}
+
+RecordRef StoredRecord::read(std::string_view& bytes, std::string_view did)
+{
+    Packed packed;
+    if (bytes.size() < sizeof packed) return {};
+    std::memcpy(&packed, bytes.data(), sizeof packed);
+    auto const  kind = static_cast<Kind>(packed.kind);
+    auto const  body = bytes.substr(sizeof packed);
+    std::size_t slot_bytes = 8u * std::size_t{packed.slot_count};
+    if (packed.slot_count > record_layout(kind).count || packed.key_size > packed.text_size ||
+        body.size() < slot_bytes + packed.text_size)
+        return {};
+    auto const texts = body.substr(slot_bytes, packed.text_size);
+    auto const key = texts.substr(0, packed.key_size);
+    if ((kind == Kind::repository ? key : authority(key)) != did) return {};
+    if (!text_size(kind, {texts.data(), body.data(), packed.slot_count}, packed.key_size, packed.text_size)) return {};
+
+    auto* const memory = ::operator new(sizeof(StoredRecord) + slot_bytes + packed.text_size);
+    Record const identity{
+        .kind = kind,
+        .did = did,
+        .key = key,
+        .rev = Revision{packed.rev},
+        .sequence = Sequence{packed.sequence},
+        .removed = packed.removed != 0,
+        .payload_hash = packed.payload_hash,
+        .fields = {}};
+    auto* const record = new (memory) StoredRecord(identity, packed.slot_count);
+    std::memcpy(static_cast<void*>(record + 1), body.data(), slot_bytes + packed.text_size);
+    bytes.remove_prefix(sizeof packed + slot_bytes + packed.text_size);
     return {record};
 }
 

@@ -12,6 +12,7 @@
 #include <array>
 #include <atomic>
 #include <span>
+#include <string>
 
 namespace sluice::graph {
 
@@ -26,6 +27,11 @@ public:
     // `identity` gives everything but the fields; its key is at most key_size_max long and, unless it is the DID
     // itself, an AT-URI in the repository. The values must suit the kind's layout.
     static boost::intrusive_ptr<StoredRecord> make(Record const& identity, std::span<Value const> fields);
+
+    // The record as bytes that only read() understands, appended to `out`.
+    void write(std::string& out) const;
+    // Takes a record off the front of `bytes`; null if there is none that belongs into the repository.
+    static boost::intrusive_ptr<StoredRecord const> read(std::string_view& bytes, std::string_view did);
 
     // Before others see the record: no lower than what was seen before.
     void raise_rev(Revision floor) noexcept { rev_ = std::max(rev_, floor); }

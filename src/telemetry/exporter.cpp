@@ -77,7 +77,7 @@ std::string metrics_text(engine::Engine const& engine, graph::GraphStore const& 
               {{num(engine::get(c.duplicates))}});
     f.counter("sluice_events_applied_total", "Events applied since the log began, stale ones included.",
               {{num(state.applied)}});
-    f.counter("sluice_events_stale_total", "Events that a newer revision had overtaken.", {{num(state.stale)}});
+    f.counter("sluice_events_stale_total", "Events that a newer revision had overtaken, as far as a restart remembers.", {{num(state.stale)}});
     f.counter("sluice_events_dead_lettered_total", "Dead-letter verdicts.", {{num(state.dead_lettered)}});
     f.gauge("sluice_events_parked", "Events that wait for a processor.", {{num(state.parked)}});
     f.counter("sluice_retries_total", "Events tried again after a failure of a store.",
@@ -110,6 +110,13 @@ std::string metrics_text(engine::Engine const& engine, graph::GraphStore const& 
     f.counter("sluice_worker_busy_seconds_total", "Time workers spent on micro-batches.",
               {{seconds(engine::get(c.work_ns))}});
     f.counter("sluice_worker_batches_total", "Micro-batches.", {{num(engine::get(c.batches))}});
+    auto const checkpoints = engine.checkpoints();
+    f.counter("sluice_checkpoints_total", "Checkpoints since the start.",
+              {{num(checkpoints.written), "written"}, {num(checkpoints.failed), "failed"}}, "result");
+    f.gauge("sluice_checkpoint_sequence", "The log up to here is in the last checkpoint; a restart folds what follows.",
+            {{num(number(checkpoints.position))}});
+    f.gauge("sluice_checkpoint_bytes", "Size of the last checkpoint.", {{num(checkpoints.bytes)}});
+    f.gauge("sluice_checkpoint_seconds", "How long the last checkpoint took.", {{seconds(checkpoints.nanoseconds)}});
     f.gauge("sluice_records", "Live records, by kind.",
             {{live(Kind::relationship), "relationship"}, {live(Kind::attestation), "attestation"},
              {live(Kind::entity), "entity"}},

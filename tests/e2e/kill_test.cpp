@@ -17,7 +17,7 @@
 namespace sluice::e2e {
 namespace {
 
-constexpr int         cycles = 24;
+constexpr int         cycles = 50;
 constexpr int         clients = 4;
 constexpr std::size_t verify_batch = 1000;
 
@@ -178,12 +178,15 @@ TEST(Kill, LosesAndDoublesNothingThatWasAcknowledged)
     Ledger                   ledger;
     std::uint64_t            lost = 0;
 
-    auto server = std::make_unique<Server>(ServerOptions{.data = data});
+    // Small enough that most restarts begin at a checkpoint, and some kills find one half written.
+    ServerOptions const options{.data = data, .flags = {"--checkpoint-events", "200", "--checkpoint-interval", "1"}};
+
+    auto server = std::make_unique<Server>(options);
     for (int cycle = 0; cycle < cycles; ++cycle) {
         auto const before = ledger.acknowledged.size();
         load_and_kill(*server, ledger, std::chrono::milliseconds(10 + random() % 140));
         EXPECT_GE(ledger.acknowledged.size(), before);
-        server = std::make_unique<Server>(ServerOptions{.data = data});
+        server = std::make_unique<Server>(options);
         auto http = server->http();
         lost += count_lost(http, ledger);
     }
@@ -198,9 +201,14 @@ TEST(Kill, LosesAndDoublesNothingThatWasAcknowledged)
     EXPECT_EQ(doubled, 0);
     EXPECT_GT(ledger.acknowledged.size(), static_cast<std::size_t>(cycles) * 10) << "too little load to prove anything";
     EXPECT_EQ(replay(data).at("digest"), live.at("digest"));
-    Server restarted({.data = data});
-    auto   again = restarted.http();
-    EXPECT_EQ(settled_state(again), live);
+    EXPECT_FALSE(std::filesystem::is_empty(data / "checkpoints"));
+    Server restarted(options);
+    auto   http_again = restarted.http();
+    auto   again = settled_state(http_again), before = live;
+    // Which of the events that a checkpoint overtook were stale is not remembered.
+    again.erase("stale");
+    before.erase("stale");
+    EXPECT_EQ(again, before);
     std::cout << "PROMISE P1 " << (HasFailure() ? "fail" : "pass") << " cycles=" << cycles
               << " acked=" << ledger.acknowledged.size() << " lost=" << lost << " dup=" << doubled
               << " seed=" << seed << '\n';

@@ -21,6 +21,7 @@ Faults Faults::draw(Random& random)
         .unknown = up_to(0.3),
         .reply_lost = up_to(0.2),
         .wall_jump = up_to(0.05),
+        .checkpoint_damage = up_to(0.6),
         .graph_survives = random.chance(0.4),
     };
 }
@@ -107,6 +108,28 @@ graph::ApplyResult FaultyGraph::apply(std::span<Event const> events, graph::Deci
     for (auto const outcome : result.outcomes)
         if (outcome == graph::Outcome::stale) ++c.goals["stale"];
     return result;
+}
+
+bool FaultyGraph::capture(Capture& capture, std::string& bytes)
+{
+    if (context_.chance(context_.faults.crash_inside)) {
+        ++context_.goals["crash during a checkpoint"];
+        throw Crash{};
+    }
+    return inner_.snapshots()->capture(capture, bytes);
+}
+
+Result<> FaultyGraph::restore(
+    std::string_view bytes, std::uint32_t number, std::function<void(Restored const&)> const& restored)
+{
+    ++context_.goals["restored from a checkpoint"];
+    return inner_.snapshots()->restore(bytes, number, restored);
+}
+
+void FaultyGraph::clear()
+{
+    ++context_.goals["checkpoint refused halfway"];
+    inner_.snapshots()->clear();
 }
 
 // Events that the graph has already are given to it one by one: that must change nothing.

@@ -31,6 +31,7 @@ struct Faults {
     double unknown{0};  // applied, but reported as unavailable
     double reply_lost{0};
     double wall_jump{0};
+    double checkpoint_damage{0};  // at a restart
     bool   graph_survives{false};  // a crash, as a database server would
 
     static Faults draw(Random& random);
@@ -69,33 +70,28 @@ private:
 };
 
 // Also tells the ledger what is applied.
-class FaultyGraph final : public graph::GraphStore {
+class FaultyGraph final : public ForwardingGraph, private graph::Snapshots {
 public:
-    FaultyGraph(graph::GraphStore& inner, FaultContext& context) : inner_(inner), context_(context) {}
+    FaultyGraph(graph::GraphStore& inner, FaultContext& context) : ForwardingGraph(inner), context_(context) {}
 
     graph::ApplyResult apply(std::span<Event const> events, graph::Decide const& decide) override;
 
-    std::optional<graph::OwnedRecord> find(Kind kind, std::string_view uri) const override
+    // A graph that survives needs no checkpoints.
+    graph::Snapshots* snapshots() noexcept override
     {
-        return inner_.find(kind, uri);
+        return context_.faults.graph_survives || inner_.snapshots() == nullptr ? nullptr : this;
     }
-    std::vector<graph::OwnedRecord> relationships_of(std::string_view did) const override
-    {
-        return inner_.relationships_of(did);
-    }
-    std::vector<graph::OwnedRecord> attestations_of(std::string_view target) const override
-    {
-        return inner_.attestations_of(target);
-    }
-    Hash128       digest() const override { return inner_.digest(); }
-    graph::Counts counts() const override { return inner_.counts(); }
 
 private:
     graph::ApplyResult pass(std::span<Event const> events, graph::Decide const& decide);
     graph::ApplyResult fail(Event const& event, Errc error, char const* reason);
 
-    graph::GraphStore& inner_;
-    FaultContext&      context_;
+    bool     capture(Capture& capture, std::string& bytes) override;
+    Result<> restore(
+        std::string_view bytes, std::uint32_t number, std::function<void(Restored const&)> const& restored) override;
+    void clear() override;
+
+    FaultContext& context_;
 };
 
 }  // namespace sluice::sim

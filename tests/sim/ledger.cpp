@@ -41,9 +41,10 @@ void Ledger::restart(log::MemoryLog::Disk const& disk, bool graph_survives)
     check_log();
 }
 
-void Ledger::recovery_begins()
+void Ledger::recovery_begins(bool maybe_restored)
 {
     is_recovering_ = true;
+    is_restored_ = maybe_restored;
     refused_in_fold_.clear();
     store_failures_.clear();
     unsettled_ = 0;
@@ -51,9 +52,15 @@ void Ledger::recovery_begins()
     for (auto& [did, lane] : lanes_) lane.unsettled = 0;
 }
 
-void Ledger::recovery_ends(engine::EngineState const& state)
+void Ledger::recovery_ends(engine::EngineState const& state, graph::GraphStore const& graph)
 {
     is_recovering_ = false;
+    check_graph(graph);
+    for (std::size_t i = 0; is_restored_ && i < log_.size(); ++i) {
+        settled_[i] = true;
+        in_graph_[i] = !decisions_.contains(i + 1);
+    }
+    if (is_restored_) unsettled_ = log_.size();
     for (auto const sequence : refused_in_fold_)
         require(decisions_.contains(sequence), "recovery decides what it cannot apply", describe(sequence));
     check(state);
@@ -122,6 +129,10 @@ void Ledger::applying(std::span<Event const> events)
 {
     auto& lane = lanes_[std::string(events.front().did)];
     advance(lane);
+    // What a checkpoint held is not applied again.
+    while (is_recovering_ && is_restored_ && lane.unsettled < lane.sequences.size() &&
+           lane.sequences[lane.unsettled] < number(events.front().sequence))
+        ++lane.unsettled;
     for (std::size_t i = 0; i < events.size(); ++i) {
         auto const sequence = number(events[i].sequence);
         require(sequence <= log_.size(), "only what is durable is applied", describe(sequence));

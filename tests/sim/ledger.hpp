@@ -27,8 +27,8 @@ public:
     // A process starts over the log that is left. What it had applied is gone unless its graph survives.
     void restart(log::MemoryLog::Disk const& disk, bool graph_survives);
     // It begins, or begins again, to fold the log.
-    void recovery_begins();
-    void recovery_ends(engine::EngineState const& state);
+    void recovery_begins(bool maybe_restored);  // from a checkpoint; what that held, the graph shows in the end
+    void recovery_ends(engine::EngineState const& state, graph::GraphStore const& graph);
 
     // Looks at what was appended since the last time.
     void read_log(log::MemoryLog::Disk const& disk);
@@ -90,7 +90,7 @@ private:
     std::set<std::size_t>           refused_, open_;
 
     // The process.
-    bool                                   is_recovering_{false};
+    bool                                   is_recovering_{false}, is_restored_{false};
     std::vector<bool>                      in_graph_, settled_;  // by sequence - 1
     std::size_t                            unsettled_{0};        // the first that is not settled
     std::set<std::uint64_t>                refused_in_fold_;

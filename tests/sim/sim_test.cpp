@@ -51,6 +51,10 @@ constexpr char const* sometimes[] = {
     "verdict found by recovery",
     "turn of an overdue lane",
     "three tiers in one lane",
+    "checkpoint",
+    "crash during a checkpoint",
+    "restored from a checkpoint",
+    "checkpoint damaged",
 };
 
 TEST(Simulator, KeepsEveryPromise)

@@ -67,16 +67,36 @@ public:
 
 class CursorAsMaximum final : public Watermark {
 public:
-    void start(Sequence settled_through) override { highest_ = settled_through; }
+    void start(Sequence settled_through, std::uint64_t) override { highest_ = settled_through; }
     void logged(Sequence, std::size_t) override {}
-    void settled(std::span<Sequence const> sequences) override
+    void settled(std::span<Sequence const> sequences, std::uint64_t) override
     {
         for (auto const sequence : sequences) highest_ = std::max(highest_, sequence);
     }
     Sequence low() const override { return highest_; }
+    Sequence last() const override { return highest_; }
+    Position position() const override { return {.last = highest_, .stale = 0, .unsettled = {}}; }
 
 private:
     Sequence highest_{};
+};
+
+class UnsettledForgotten final : public Watermark {
+public:
+    void     start(Sequence through, std::uint64_t stale) override { inner_.start(through, stale); }
+    void     logged(Sequence first, std::size_t count) override { inner_.logged(first, count); }
+    void     settled(std::span<Sequence const> s, std::uint64_t stale) override { inner_.settled(s, stale); }
+    Sequence low() const override { return inner_.low(); }
+    Sequence last() const override { return inner_.last(); }
+    Position position() const override
+    {
+        auto position = inner_.position();
+        position.unsettled.clear();
+        return position;
+    }
+
+private:
+    DenseWatermark inner_;
 };
 
 class DedupeForgotten final : public DedupeIndex {
@@ -122,6 +142,7 @@ public:
             if (auto const record = View(repository).find(kind, uri)) return graph::OwnedRecord(*record);
         return std::nullopt;
     }
+    graph::Stamp stamp(std::string_view) const override { return graph::Stamp::none; }
     // The simulator reads records by their key only.
     std::vector<graph::OwnedRecord> relationships_of(std::string_view) const override { return {}; }
     std::vector<graph::OwnedRecord> attestations_of(std::string_view) const override { return {}; }
@@ -222,9 +243,9 @@ private:
     std::map<std::string, Repository> repositories_;
 };
 
-class OutageCounted final : public graph::GraphStore {
+class OutageCounted final : public ForwardingGraph {
 public:
-    explicit OutageCounted(graph::GraphStore& inner) : inner_(inner) {}
+    using ForwardingGraph::ForwardingGraph;
 
     graph::ApplyResult apply(std::span<Event const> events, graph::Decide const& decide) override
     {
@@ -232,23 +253,26 @@ public:
         if (result.error && result.error->code == Errc::unavailable) result.error->code = Errc::transient;
         return result;
     }
-    std::optional<graph::OwnedRecord> find(Kind kind, std::string_view uri) const override
-    {
-        return inner_.find(kind, uri);
-    }
-    std::vector<graph::OwnedRecord> relationships_of(std::string_view did) const override
-    {
-        return inner_.relationships_of(did);
-    }
-    std::vector<graph::OwnedRecord> attestations_of(std::string_view target) const override
-    {
-        return inner_.attestations_of(target);
-    }
-    Hash128       digest() const override { return inner_.digest(); }
-    graph::Counts counts() const override { return inner_.counts(); }
+};
+
+// Takes every repository once, and never again.
+class ChangesForgotten final : public ForwardingGraph, private graph::Snapshots {
+public:
+    using ForwardingGraph::ForwardingGraph;
+
+    graph::Snapshots* snapshots() noexcept override { return inner_.snapshots() != nullptr ? this : nullptr; }
 
 private:
-    graph::GraphStore& inner_;
+    bool capture(Capture& capture, std::string& bytes) override
+    {
+        return capture.all && inner_.snapshots()->capture(capture, bytes);
+    }
+    Result<> restore(
+        std::string_view bytes, std::uint32_t number, std::function<void(Restored const&)> const& restored) override
+    {
+        return inner_.snapshots()->restore(bytes, number, restored);
+    }
+    void clear() override { inner_.snapshots()->clear(); }
 };
 
 }  // namespace
@@ -263,6 +287,8 @@ std::string_view name(Twin twin)
     case Twin::released_early: return "lane released before its verdict is durable";
     case Twin::strict_priority: return "strict priority without aging";
     case Twin::cursor_as_maximum: return "cursor as maximum";
+    case Twin::unsettled_forgotten: return "checkpoint without what was unsettled";
+    case Twin::changes_forgotten: return "checkpoint without what changed since the one before";
     case Twin::dedupe_forgotten: return "ids forgotten after a restart";
     case Twin::answer_before_append: return "answer before append";
     case Twin::verdict_not_durable: return "dead letter not durable";
@@ -288,6 +314,7 @@ EngineParts wrong_parts(Twin twin, SchedulerOptions const& options, bool const& 
         parts.scheduler = std::make_unique<LaneScheduler>(strict);
         break;
     }
+    case Twin::unsettled_forgotten: parts.watermark = std::make_unique<UnsettledForgotten>(); break;
     case Twin::cursor_as_maximum: parts.watermark = std::make_unique<CursorAsMaximum>(); break;
     case Twin::dedupe_forgotten: parts.dedupe = std::make_unique<DedupeForgotten>(is_recovering); break;
     default: break;
@@ -309,6 +336,7 @@ std::unique_ptr<graph::GraphStore> make_graph(Twin twin)
 std::unique_ptr<graph::GraphStore> wrong_view(Twin twin, graph::GraphStore& graph)
 {
     if (twin == Twin::outage_counted) return std::make_unique<OutageCounted>(graph);
+    if (twin == Twin::changes_forgotten) return std::make_unique<ChangesForgotten>(graph);
     return nullptr;
 }
 

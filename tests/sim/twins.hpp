@@ -17,6 +17,8 @@ enum class Twin {
     released_early,        // scheduler: a lane goes on before its verdict is durable
     strict_priority,       // scheduler: no turns for lanes that are overdue
     cursor_as_maximum,     // watermark: the highest settled sequence
+    unsettled_forgotten,   // watermark: a position without the events that are not settled
+    changes_forgotten,     // graph: a delta without what was written since the checkpoint before
     dedupe_forgotten,      // dedupe index: empty after a restart
     answer_before_append,  // log: answers before the bytes are durable
     verdict_not_durable,   // log: forgets decisions
@@ -28,7 +30,8 @@ enum class Twin {
 inline constexpr Twin twins[] = {
     Twin::four_queues,         Twin::failed_to_the_back,   Twin::released_early,      Twin::cursor_as_maximum,
     Twin::dedupe_forgotten,    Twin::answer_before_append, Twin::verdict_not_durable, Twin::tombstone_forgotten,
-    Twin::rev_ignored,         Twin::sequence_ignored,     Twin::outage_counted,
+    Twin::rev_ignored,         Twin::sequence_ignored,     Twin::outage_counted,      Twin::unsettled_forgotten,
+    Twin::changes_forgotten,
 };
 std::string_view name(Twin twin);
 

@@ -1,6 +1,7 @@
 #include "sim/world.hpp"
 
 #include "base/hash.hpp"
+#include "files/memory_directory.hpp"
 #include "graph/resident_store.hpp"
 #include "sim/lane_model.hpp"
 
@@ -31,6 +32,9 @@ engine::EngineOptions draw_options(Random& random)
     options.retry.unavailable = std::chrono::milliseconds(1 + random.below(10));
     options.workers = 1 + random.below(3);
     options.seed = random.next();
+    options.checkpoint.events = 1 + random.below(60);
+    options.checkpoint.interval = std::chrono::seconds(random.below(2));
+    options.checkpoint.frame_bytes = 1 + random.below(2'000);
     return options;
 }
 
@@ -83,7 +87,8 @@ public:
         ledger_.retry = options_.retry;
         producers_.resize(events_.size());
         for (std::size_t i = 0; i < events_.size(); ++i) waiting_.push_back(i);
-        weights_ = {1 + random_.below(8), 1 + random_.below(8), 1 + random_.below(12), 1 + random_.below(6)};
+        weights_ = {1 + random_.below(8), 1 + random_.below(8), 1 + random_.below(12), 1 + random_.below(4),
+                    1 + random_.below(6)};
     }
 
     Report run()
@@ -164,8 +169,8 @@ private:
 
     void step()
     {
-        auto const& [send_weight, append_weight, work_weight, wait_weight] = weights_;
-        auto dice = random_.below(send_weight + append_weight + work_weight + wait_weight);
+        auto const& [send_weight, append_weight, work_weight, checkpoint_weight, wait_weight] = weights_;
+        auto dice = random_.below(send_weight + append_weight + work_weight + checkpoint_weight + wait_weight);
         if (context_.chance(faults_.crash) || (engine().log_failed() && random_.chance(0.2))) throw Crash{};
         if (context_.chance(faults_.wall_jump))
             clock_.shift_wall(std::chrono::milliseconds(static_cast<std::int64_t>(random_.below(2'000)) - 1'000));
@@ -174,6 +179,8 @@ private:
         if (dice < append_weight) return append();
         dice -= append_weight;
         if (dice < work_weight) return work(random_.below(options_.workers));
+        dice -= work_weight;
+        if (dice < checkpoint_weight) return checkpoint();
         clock_.advance(std::chrono::microseconds(random_.chance(0.1) ? random_.below(30'000) : random_.below(2'000)));
     }
 
@@ -209,8 +216,7 @@ private:
             storage_.crash();
         }
         auto const state = engine().state();
-        ledger_.recovery_ends(state);
-        ledger_.check_graph(*graph_);
+        ledger_.recovery_ends(state, *graph_);
         note(number(state.last_sequence));
     }
 
@@ -228,7 +234,8 @@ private:
                 std::make_unique<engine::LaneScheduler>(options_.scheduler), options_.scheduler, report_.goals);
         p.engine = std::make_unique<engine::Engine>(
             engine::Engine::Deps{
-                *p.faulty_log, p.wrong_graph ? *p.wrong_graph : *p.faulty_graph, shared_.schemas, clock_},
+                *p.faulty_log, p.wrong_graph ? *p.wrong_graph : *p.faulty_graph, shared_.schemas, clock_,
+                &checkpoints_},
             options_, [this](std::vector<BlockRef> blocks) { answered(blocks); },
             [this](log::Decision const& decision) { decided(decision); }, std::move(parts));
     }
@@ -236,7 +243,7 @@ private:
     bool recover()
     {
         context_.is_recovering = true;
-        ledger_.recovery_begins();
+        ledger_.recovery_begins(!faults_.graph_survives && !checkpoints_.list()->empty());
         Result<engine::Folded> folded = Error{};
         try {
             folded = engine().recover();
@@ -264,7 +271,30 @@ private:
         requests_.clear();
         events_in_flight_ = 0;
         storage_.crash();
+        damage_checkpoints();
         start();
+    }
+
+    // What is derived from the log may be lost or changed: a start does without it.
+    void damage_checkpoints()
+    {
+        auto const names = *checkpoints_.list();
+        if (names.empty() || !context_.chance(faults_.checkpoint_damage)) return;
+        auto const& name = names[random_.below(names.size())];
+        auto&       bytes = checkpoints_.content(name);
+        switch (random_.below(3)) {
+        case 0: (void)checkpoints_.remove(name); break;
+        case 1: bytes.resize(random_.below(bytes.size())); break;
+        default: bytes[random_.below(bytes.size())] ^= static_cast<char>(1 << random_.below(8));
+        }
+        ++report_.goals["checkpoint damaged"];
+    }
+
+    void checkpoint()
+    {
+        auto const before = engine().checkpoints().written;
+        note(20 + engine().checkpoint_step());
+        if (engine().checkpoints().written > before) ++report_.goals["checkpoint"];
     }
 
     void append()
@@ -503,9 +533,10 @@ private:
     engine::EngineOptions const  options_;
     std::vector<SimEvent> const  events_;
     Storage                      storage_;
+    files::MemoryDirectory       checkpoints_;
     Ledger                       ledger_;
     FaultContext                 context_;
-    std::array<std::uint64_t, 4> weights_{};
+    std::array<std::uint64_t, 5> weights_{};
     std::uint64_t                trace_{0};
 
     std::vector<Producer>            producers_;  // by event

@@ -58,13 +58,14 @@ ThirdParty const third_parties[] = {
     {"openssl/", {"src/app/", "src/http/"}},
     {"curl/", {"src/app/"}},
     // The operating system.
+    {"sys/resource.h", {"src/engine/"}},
     {"sys/", {"src/app/", "src/http/", "src/adapters/"}},
     {"netinet/", {"src/app/", "src/http/"}},
     {"netdb.h", {"src/app/", "src/http/"}},
     {"arpa/", {"src/app/", "src/http/"}},
     {"poll.h", {"src/app/", "src/http/"}},
     {"fcntl.h", {"src/app/", "src/adapters/"}},
-    {"unistd.h", {"src/app/", "src/http/", "src/adapters/"}},
+    {"unistd.h", {"src/engine/", "src/app/", "src/http/", "src/adapters/"}},
     {"pthread.h", {"src/engine/"}},
 };
 

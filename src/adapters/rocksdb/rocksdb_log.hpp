@@ -3,6 +3,7 @@
 //   <directory>/FORMAT  version of this layout
 //   <directory>/HEAD    how far the log was known to reach, written by us and not by RocksDB
 //   <directory>/log/    RocksDB: blocks and decisions
+//   <directory>/checkpoints/   of the graph; derived from the log
 #pragma once
 
 #include "log/event_log.hpp"
@@ -32,5 +33,7 @@ struct RocksdbLogOptions {
 //   corrupt      damaged_log, damaged_block, gap
 // Every append is one synced write; a failed one poisons the log ("log_failed") until it is opened again.
 Result<std::unique_ptr<log::EventLog>> open_rocksdb_log(RocksdbLogOptions const& options);
+
+inline std::string checkpoint_path(std::string const& directory) { return directory + "/checkpoints"; }
 
 }  // namespace sluice::adapters

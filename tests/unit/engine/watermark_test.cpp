@@ -19,22 +19,22 @@ namespace {
 TEST(DenseWatermark, StandsAtTheLastEventWhenAllIsSettled)
 {
     DenseWatermark watermark;
-    watermark.start(Sequence{7});
+    watermark.start(Sequence{7}, 0);
     EXPECT_EQ(watermark.low(), Sequence{7});
     watermark.logged(Sequence{8}, 2);
     EXPECT_EQ(watermark.low(), Sequence{7});
-    watermark.settled(std::vector{Sequence{9}, Sequence{8}});
+    watermark.settled(std::vector{Sequence{9}, Sequence{8}}, 0);
     EXPECT_EQ(watermark.low(), Sequence{9});
 }
 
 TEST(DenseWatermark, WaitsForTheOldestUnsettledEvent)
 {
     DenseWatermark watermark;
-    watermark.start(Sequence::none);
+    watermark.start(Sequence::none, 0);
     watermark.logged(Sequence{1}, 5);
-    watermark.settled(std::vector{Sequence{1}, Sequence{3}, Sequence{5}});
+    watermark.settled(std::vector{Sequence{1}, Sequence{3}, Sequence{5}}, 0);
     EXPECT_EQ(watermark.low(), Sequence{1});
-    watermark.settled(std::vector{Sequence{2}});
+    watermark.settled(std::vector{Sequence{2}}, 0);
     EXPECT_EQ(watermark.low(), Sequence{3});
 }
 
@@ -46,7 +46,7 @@ TEST(DenseWatermark, AgreesWithASetOfTheUnsettled)
         DenseWatermark          watermark;
         std::set<std::uint64_t> unsettled;
         std::uint64_t           last = random.below(1'000);
-        watermark.start(Sequence{last});
+        watermark.start(Sequence{last}, 0);
         for (int i = 0; i < 2'000; ++i) {
             if (random.chance(0.4)) {
                 auto const count = 1 + random.below(20);
@@ -61,7 +61,7 @@ TEST(DenseWatermark, AgreesWithASetOfTheUnsettled)
                 settled.push_back(Sequence{*it});
                 unsettled.erase(it);
             }
-            watermark.settled(settled);
+            watermark.settled(settled, 0);
             ASSERT_EQ(number(watermark.low()), unsettled.empty() ? last : *unsettled.begin() - 1);
         }
     }
@@ -79,7 +79,7 @@ std::size_t bytes_in_use()
 TEST(DenseWatermark, StaysSmallBehindAnEventThatDoesNotSettle)
 {
     DenseWatermark watermark;
-    watermark.start(Sequence::none);
+    watermark.start(Sequence::none, 0);
     watermark.logged(Sequence{1}, 1);
     auto const            before = bytes_in_use();
     constexpr std::size_t step = 64;
@@ -87,11 +87,11 @@ TEST(DenseWatermark, StaysSmallBehindAnEventThatDoesNotSettle)
     for (std::uint64_t n = 2; n < 1'000'000; n += step) {
         watermark.logged(Sequence{n}, step);
         for (std::size_t i = 0; i < step; ++i) settled[i] = Sequence{n + i};
-        watermark.settled(settled);
+        watermark.settled(settled, 0);
     }
     EXPECT_EQ(watermark.low(), Sequence::none);
     EXPECT_LT(bytes_in_use(), before + 200'000);
-    watermark.settled(std::vector{Sequence{1}});
+    watermark.settled(std::vector{Sequence{1}}, 0);
     EXPECT_GE(number(watermark.low()), 999'999u);
 }
 

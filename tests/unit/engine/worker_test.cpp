@@ -50,6 +50,7 @@ public:
     {
         return inner_.attestations_of(target);
     }
+    graph::Stamp  stamp(std::string_view name) const override { return inner_.stamp(name); }
     Hash128       digest() const override { return inner_.digest(); }
     graph::Counts counts() const override { return inner_.counts(); }
 

@@ -47,6 +47,33 @@ TEST(NodeTable, HoldsWhatASetHolds)
     }
 }
 
+// A few homes at a time, while names come and go and the table grows.
+TEST(NodeTable, AScanVisitsWhatIsThereThroughout)
+{
+    for (unsigned seed = 0; seed < 50; ++seed) {
+        SCOPED_TRACE(seed);
+        std::mt19937          random(seed);
+        std::set<std::string> stay, come_and_go, visited;
+        NodeTable             table;
+        for (auto i = random() % 300; i > 0; --i)
+            if (auto const text = "stays" + std::to_string(i); stay.insert(text).second) table.create(crowded(text));
+        std::uint32_t cursor = 0;
+        do {
+            cursor = table.scan(cursor, 1 + random() % 3, [&](Node const& node) { visited.emplace(node.name()); });
+            for (auto changes = random() % 6; changes > 0; --changes) {
+                auto const text = "goes" + std::to_string(random() % 400);
+                if (come_and_go.insert(text).second) {
+                    table.create(crowded(text));
+                } else {
+                    come_and_go.erase(text);
+                    table.erase(*table.find(crowded(text)));
+                }
+            }
+        } while (cursor != 0);
+        for (auto const& text : stay) EXPECT_TRUE(visited.contains(text)) << text;
+    }
+}
+
 RecordRef record(std::string const& name, std::uint64_t rev)
 {
     auto const key = "at://did:plc:a/" + name;

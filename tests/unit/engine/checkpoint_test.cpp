@@ -1,0 +1,361 @@
+// A restart from a checkpoint ends in the state a restart from the log ends in, whatever became of the checkpoint.
+#include "engine/checkpoint.hpp"
+
+#include "base/random.hpp"
+#include "engine/engine.hpp"
+#include "files/memory_directory.hpp"
+#include "graph/resident_store.hpp"
+#include "log/memory_log.hpp"
+
+#include <gtest/gtest.h>
+
+namespace sluice::engine {
+namespace {
+
+class StillClock final : public Clock {
+public:
+    Mono     now() const noexcept override { return Mono(at); }
+    WallTime wall() const noexcept override { return WallTime(std::chrono::microseconds(1'767'225'600'000'000)); }
+
+    std::chrono::nanoseconds at{0};
+};
+
+struct Process {
+    Process(log::MemoryLog::Disk& disk, files::Directory& files, Clock const& clock, schema::SchemaSet const& schemas)
+        : log(disk), engine({log, graph, schemas, clock, &files}, options(), [](std::vector<BlockRef> const&) {})
+    {
+        auto const result = engine.recover(&refused);
+        EXPECT_TRUE(result) << result.error().detail;
+        if (result) folded = *result;
+    }
+    static EngineOptions options()
+    {
+        EngineOptions options;
+        options.workers = 1;
+        options.checkpoint = {.events = 10, .interval = std::chrono::seconds(60), .frame_bytes = 300};
+        return options;
+    }
+
+    std::vector<std::string> refused;
+    log::MemoryLog           log;
+    graph::ResidentStore     graph;
+    Engine                   engine;
+    Folded                   folded;
+};
+
+std::string did(std::size_t i) { return "did:plc:" + std::string(24, static_cast<char>('a' + i % 20)); }
+
+class Checkpoints : public testing::Test {
+protected:
+    void SetUp() override { restart(); }
+    void restart()
+    {
+        process_.reset();
+        process_ = std::make_unique<Process>(disk_, files_, clock_, schemas_);
+    }
+    Engine& engine() { return process_->engine; }
+
+    void send(std::size_t count)
+    {
+        for (; count > 0; --count) {
+            auto const owner = did(random_.below(12)), other = did(12 + random_.below(8));
+            auto const key = "at://" + owner + "/net.rhiz.relationship.record/r" + std::to_string(random_.below(4));
+            auto const json = random_.chance(0.1)
+                ? R"({"event_type":"something.unknown","payload":{},"did":")" + owner + R"("})"
+                : R"({"event_type":"relationship.created","payload":{"uri":")" + key + R"(","cid":"c",)"
+                  R"("participants":[")" + owner + R"(",")" + other + R"("],"type":"social",)"
+                  R"("created_at":"2026-01-01T00:00:00Z","strength":)" +
+                  std::to_string(random_.below(101)) + R"(},"did":")" + owner + R"("})";
+            BlockRef          block(new Block);
+            schema::Decoded   decoded;
+            auto const        padded = json + std::string(schema::Decoder::padding, ' ');
+            auto const        error = decoder_.decode({padded.data(), json.size()}, block->data, decoded);
+            ASSERT_FALSE(error) << error->detail << json;
+            block->items.push_back({.offset = decoded.offset, .tier = decoded.tier, .state = {}, .sequence = {}});
+            Admission::Demand demand;
+            ++demand.events[index(decoded.tier)];
+            Block::Request request{.first = 0, .count = 1, .ticket = {}};
+            ASSERT_FALSE(engine().admission().admit(demand, request.ticket));
+            block->requests.push_back(std::move(request));
+            engine().submit(std::move(block));
+        }
+        while (engine().append_step()) {}
+    }
+    void work()
+    {
+        while (*engine().work_step(0) || engine().append_step()) {}
+    }
+    bool checkpoint()
+    {
+        auto const before = engine().checkpoints().written;
+        while (engine().checkpoint_step()) {}
+        return engine().checkpoints().written > before;
+    }
+    // From the log alone.
+    Hash128 truth()
+    {
+        graph::ResidentStore graph;
+        log::MemoryLog const log(disk_);
+        EXPECT_TRUE(fold(log, schemas_, graph, nullptr, clock_));
+        return graph.digest();
+    }
+    void expect_true_after_restart()
+    {
+        restart();
+        auto const state = engine().state();
+        EXPECT_EQ(process_->graph.digest(), truth());
+        EXPECT_EQ(process_->graph.digest(), process_->graph.digest_by_scan());
+        EXPECT_EQ(number(state.last_sequence), number(process_->log.last()));
+        EXPECT_EQ(state.accepted, state.applied + state.dead_lettered + state.parked);
+        EXPECT_EQ(state.watermark, state.last_sequence);
+    }
+    std::vector<std::string> names() const { return *files_.list(); }
+
+    StillClock               clock_;
+    Random                   random_{7};
+    schema::SchemaSet        schemas_{all_processors()};
+    schema::Decoder          decoder_{schemas_};
+    log::MemoryLog::Disk     disk_;
+    files::MemoryDirectory   files_;
+    std::unique_ptr<Process> process_;
+};
+
+TEST_F(Checkpoints, ARestartReadsOnlyWhatCameAfter)
+{
+    send(40);
+    work();
+    ASSERT_TRUE(checkpoint());
+    send(3);
+    work();
+    expect_true_after_restart();
+    EXPECT_EQ(process_->folded.read, 3u);
+    EXPECT_EQ(process_->folded.events, 43u);
+}
+
+TEST_F(Checkpoints, AreDueAfterEnoughEventsOrTime)
+{
+    EXPECT_FALSE(checkpoint()) << "nothing has happened";
+    send(9);
+    work();
+    EXPECT_FALSE(checkpoint());
+    send(1);
+    work();
+    EXPECT_TRUE(checkpoint());
+    EXPECT_FALSE(checkpoint());
+    send(1);
+    work();
+    clock_.at += std::chrono::seconds(59);
+    EXPECT_FALSE(checkpoint());
+    clock_.at += std::chrono::seconds(1);
+    EXPECT_TRUE(checkpoint());
+    clock_.at += std::chrono::seconds(600);
+    EXPECT_FALSE(checkpoint()) << "nothing has happened since";
+}
+
+TEST_F(Checkpoints, WhatIsPendingIsDoneAfterTheRestart)
+{
+    send(30);
+    work();
+    send(20);  // durable, and nobody works
+    ASSERT_TRUE(checkpoint());
+    expect_true_after_restart();
+    EXPECT_EQ(process_->folded.read, 20u) << "only what was not settled is read again";
+}
+
+// The watermark stands still behind the oldest unsettled event; what is settled beyond it is not read again.
+TEST_F(Checkpoints, AnOldUnsettledEventDoesNotMakeTheTailLong)
+{
+    send(1);
+    auto const oldest = process_->log.last();
+    send(200);
+    // One micro-batch after the other, until little is left, the oldest or not.
+    for (int i = 0; i < 3; ++i) ASSERT_TRUE(*engine().work_step(0));
+    auto const pending = engine().state();
+    ASSERT_TRUE(checkpoint());
+    auto const left = pending.accepted - pending.applied - pending.parked;
+    ASSERT_GT(left, 0u);
+    ASSERT_LT(left, 201u);
+    restart();
+    EXPECT_LE(process_->folded.read, left + 20) << "of " << number(oldest);
+    EXPECT_EQ(process_->graph.digest(), truth());
+}
+
+TEST_F(Checkpoints, WrittenWhileEventsAreAppliedTheyAreTrue)
+{
+    for (int round = 0; round < 30; ++round) {
+        for (int i = 0; i < 12; ++i) {
+            send(random_.below(4));
+            if (random_.chance(0.7)) (void)*engine().work_step(0);
+            for (auto steps = random_.below(3); steps > 0; --steps) engine().checkpoint_step();
+        }
+        expect_true_after_restart();
+    }
+    EXPECT_GT(names().size(), 0u);
+}
+
+TEST_F(Checkpoints, DeltasFollowABaseUntilTheyOutweighIt)
+{
+    send(100);
+    work();
+    ASSERT_TRUE(checkpoint());
+    ASSERT_EQ(names(), (std::vector<std::string>{"0000000001.base"}));
+    for (int i = 0; i < 40; ++i) {
+        send(10);
+        work();
+        ASSERT_TRUE(checkpoint());
+        std::size_t bases = 0;
+        for (auto const& name : names()) bases += name.ends_with(".base");
+        EXPECT_LE(bases, 2u) << "one chain, and the one before";
+        if (i % 7 == 0) expect_true_after_restart();
+    }
+    EXPECT_GT(names().size(), 2u);
+    EXPECT_FALSE(names().front().starts_with("0000000001")) << "old chains go";
+}
+
+// Each file of the chain, cut off and changed at every few bytes.
+TEST_F(Checkpoints, ADamagedOneIsRefusedAndTheRestIsUsed)
+{
+    send(12);
+    work();
+    ASSERT_TRUE(checkpoint());
+    send(10);
+    work();
+    ASSERT_TRUE(checkpoint());
+    ASSERT_EQ(names(), (std::vector<std::string>{"0000000001.base", "0000000002.delta"}));
+    auto const right = truth();
+    auto const load = [&](std::size_t refused, std::string const& what) {
+        graph::ResidentStore graph;
+        log::MemoryLog const log(disk_);
+        auto checkpoint = load_checkpoint(files_, log, schemas_, graph);
+        ASSERT_EQ(checkpoint.refused.size(), refused) << what;
+        ASSERT_TRUE(fold(log, schemas_, graph, nullptr, clock_, std::move(checkpoint)));
+        ASSERT_EQ(graph.digest(), right) << what;
+    };
+    load(0, "nothing");
+    for (auto const& name : names()) {
+        auto const whole = files_.content(name);
+        for (std::size_t i = 0; i < whole.size(); i += 7) {
+            files_.content(name) = whole.substr(0, i);
+            ASSERT_NO_FATAL_FAILURE(load(1, name + " cut off at " + std::to_string(i)));
+            files_.content(name) = whole;
+            files_.content(name)[i] ^= static_cast<char>(1 << i % 8);
+            ASSERT_NO_FATAL_FAILURE(load(1, name + " changed at " + std::to_string(i)));
+        }
+        files_.content(name) = whole + "x";
+        ASSERT_NO_FATAL_FAILURE(load(1, name + " with more"));
+        files_.content(name) = whole;
+    }
+    ASSERT_TRUE(files_.remove("0000000001.base"));
+    load(1, "a delta without its base");
+}
+
+TEST_F(Checkpoints, AfterARefusalTheNextIsABase)
+{
+    send(30);
+    work();
+    ASSERT_TRUE(checkpoint());
+    files_.content("0000000001.base").resize(100);
+    expect_true_after_restart();
+    EXPECT_EQ(process_->refused.size(), 1u);
+    send(10);
+    work();
+    ASSERT_TRUE(checkpoint());
+    EXPECT_EQ(names().back(), "0000000002.base");
+    expect_true_after_restart();
+    EXPECT_EQ(process_->folded.read, 0u);
+}
+
+TEST_F(Checkpoints, OfAnotherLogAreRefused)
+{
+    send(30);
+    work();
+    ASSERT_TRUE(checkpoint());
+    process_.reset();
+    disk_ = {};
+    restart();
+    EXPECT_EQ(process_->refused.size(), 1u) << "ahead of the log";
+    send(40);
+    work();
+    expect_true_after_restart();
+    EXPECT_EQ(process_->refused.size(), 1u) << "another record stands at its position";
+}
+
+TEST_F(Checkpoints, OfOtherVersionsOfTheProcessorsAreRefused)
+{
+    send(30);
+    work();
+    ASSERT_TRUE(checkpoint());
+    auto const      one = all_processors().front();
+    Processor       changed = *one;
+    changed.version += 1;
+    std::vector<Processor const*> others(all_processors().begin(), all_processors().end());
+    others.front() = &changed;
+    schema::SchemaSet const newer(others);
+    graph::ResidentStore    graph;
+    log::MemoryLog const    log(disk_);
+    auto const              checkpoint = load_checkpoint(files_, log, newer, graph);
+    EXPECT_EQ(checkpoint.refused.size(), 1u);
+    EXPECT_EQ(checkpoint.position.last, Sequence::none);
+    EXPECT_EQ(graph.digest(), Hash128{});
+}
+
+// Fails after so many bytes.
+class FullDirectory final : public files::Directory {
+public:
+    explicit FullDirectory(files::Directory& inner) : inner_(inner) {}
+    Result<std::unique_ptr<files::Writer>> create(std::string const& name) override
+    {
+        auto inner = inner_.create(name);
+        return std::unique_ptr<files::Writer>(std::make_unique<Full>(std::move(*inner), room));
+    }
+    Result<std::unique_ptr<files::Reader>> open(std::string const& name) const override { return inner_.open(name); }
+    Result<std::vector<std::string>>       list() const override { return inner_.list(); }
+    Result<>                               remove(std::string const& name) override { return inner_.remove(name); }
+
+    std::size_t room{0};
+
+private:
+    class Full final : public files::Writer {
+    public:
+        Full(std::unique_ptr<files::Writer> inner, std::size_t& room) : inner_(std::move(inner)), room_(room) {}
+        Result<> append(std::string_view bytes) override
+        {
+            if (bytes.size() > room_) return Error{Errc::full, "disk_full", ""};
+            room_ -= bytes.size();
+            return inner_->append(bytes);
+        }
+        Result<> commit() override { return inner_->commit(); }
+
+    private:
+        std::unique_ptr<files::Writer> inner_;
+        std::size_t&                   room_;
+    };
+
+    files::Directory& inner_;
+};
+
+TEST_F(Checkpoints, AFullDiskCostsACheckpointAndNothingElse)
+{
+    FullDirectory full(files_);
+    process_ = std::make_unique<Process>(disk_, full, clock_, schemas_);
+    full.room = 1u << 20;
+    send(100);
+    work();
+    ASSERT_TRUE(checkpoint());
+    full.room = 500;
+    send(20);
+    work();
+    EXPECT_FALSE(checkpoint());
+    EXPECT_EQ(engine().checkpoints().failed, 1u);
+    EXPECT_EQ(names(), (std::vector<std::string>{"0000000001.base"}));
+    full.room = 1u << 20;
+    EXPECT_FALSE(checkpoint()) << "not again at once";
+    clock_.at += std::chrono::seconds(60);
+    ASSERT_TRUE(checkpoint());
+    EXPECT_EQ(names().back(), "0000000003.base") << "what the failed one had taken must not be missing";
+    expect_true_after_restart();
+    EXPECT_EQ(process_->folded.read, 0u);
+}
+
+}  // namespace
+}  // namespace sluice::engine
