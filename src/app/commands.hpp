@@ -3,12 +3,27 @@
 
 #include "app/config.hpp"
 
+#include <cstdint>
 #include <string>
 
 namespace sluice::app {
 
 int serve(Config const& config);
 int replay(Config const& config, bool as_json);
+
+// Reads the whole log and every checkpoint in use: 10 and its kin when the log is damaged, 1 when a checkpoint is.
+int verify(Config const& config, bool as_json);
+
+int log_info(Config const& config, bool as_json);
+
+// Which events of the log.
+struct Selection {
+    std::uint64_t from{1}, to{UINT64_MAX};
+    std::string   type, did;    // empty: any
+    bool          bare{false};  // just the event, as `ingest` takes it
+};
+// One JSON object a line.
+int log_export(Config const& config, Selection const& selection);
 
 struct Remote {
     std::string url;

@@ -202,6 +202,9 @@ TEST(Kill, LosesAndDoublesNothingThatWasAcknowledged)
     EXPECT_GT(ledger.acknowledged.size(), static_cast<std::size_t>(cycles) * 10) << "too little load to prove anything";
     EXPECT_EQ(replay(data).at("digest"), live.at("digest"));
     EXPECT_FALSE(std::filesystem::is_empty(data / "checkpoints"));
+    auto const verified = run({binary().string(), "verify", "--data", data.string(), "--json"});
+    EXPECT_EQ(verified.code, 0) << verified.output << verified.error;
+    EXPECT_EQ(Json::parse(verified.output).at("checkpoint").at("digest"), live.at("digest"));
     Server restarted(options);
     auto   http_again = restarted.http();
     auto   again = settled_state(http_again), before = live;
