@@ -1,4 +1,5 @@
-// The engine's threads: one appends, one writes checkpoints, the others work. Loops around step(), waiting when a step finds nothing.
+// The engine's threads: one appends, one writes checkpoints, the others work. Loops around step(), waiting when a step
+// finds nothing.
 #pragma once
 
 #include "engine/engine.hpp"
