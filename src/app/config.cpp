@@ -200,6 +200,23 @@ std::vector<Setting> const& settings()
              return set;
          },
          [](Config const& c) { return std::to_string(c.checkpoint.interval.count()); }},
+        {"cache.max_keys", "answers kept in memory; 0: none", "CACHE_MAX_MEMORY_SIZE", false,
+         [](Config& c, std::string_view v) { return set_number<std::size_t>(c.cache.keys_max, v, 0, 100'000'000); },
+         [](Config const& c) { return std::to_string(c.cache.keys_max); }},
+        {"cache.max_bytes", "bytes those may take", "", false,
+         [](Config& c, std::string_view v) {
+             return set_number<std::size_t>(c.cache.bytes_max, v, 1u << 16, std::size_t{1} << 40);
+         },
+         [](Config const& c) { return std::to_string(c.cache.bytes_max); }},
+        {"cache.ttl", "seconds after which an answer is computed again even if nothing changed", "CACHE_DEFAULT_TTL",
+         false,
+         [](Config& c, std::string_view v) {
+             auto       seconds = c.cache.ttl.count();
+             auto const set = set_number<std::chrono::seconds::rep>(seconds, v, 1, 31'536'000);
+             c.cache.ttl = std::chrono::seconds(seconds);
+             return set;
+         },
+         [](Config const& c) { return std::to_string(c.cache.ttl.count()); }},
         {"conviction.formula", "shrinkage, normalised or additive", "", false, set_formula,
          [](Config const& c) { return std::string(formulas[static_cast<std::size_t>(c.conviction_formula)]); }},
         {"environment", "a name for this installation, shown by /health/detailed", "ENVIRONMENT", false,

@@ -1,6 +1,7 @@
 // Every setting, its three spellings and where its value comes from: flag > environment > sluice.toml > default.
 #pragma once
 
+#include "cache/memory_cache.hpp"
 #include "engine/engine.hpp"
 #include "graph/conviction.hpp"
 
@@ -24,6 +25,7 @@ struct Config {
     engine::Admission::Limits queue{};
     std::uint64_t            log_reserve_bytes{256u << 20};  // free disk space below which nothing is accepted
     engine::CheckpointOptions checkpoint{};
+    cache::MemoryCacheOptions cache{};  // keys_max 0: none
     graph::ConvictionFormula           conviction_formula{graph::ConvictionFormula::shrinkage};
     std::string              environment{"production"};  // shown by /health/detailed
 };

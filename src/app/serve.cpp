@@ -4,6 +4,7 @@
 #include "app/commands.hpp"
 #include "app/exit_codes.hpp"
 #include "app/system_clock.hpp"
+#include "cache/memory_cache.hpp"
 #include "engine/runner.hpp"
 #include "graph/resident_store.hpp"
 #include "http/api.hpp"
@@ -60,9 +61,11 @@ public:
           checkpoints_(adapters::open_directory(adapters::checkpoint_path(config.data))),
           engine_({log_, *graph_, schemas_, clock_, checkpoints_.get()}, engine_options(config),
                   [this](std::vector<engine::BlockRef> blocks) { answer(std::move(blocks)); }),
+          cache_(config.cache, clock_), answers_(*graph_, config.cache.keys_max != 0 ? &cache_ : nullptr),
           rates_(engine_, clock_),
           ingest_(io_, engine_, rates_, schemas_, [this](engine::BlockRef block) { runner_.submit(std::move(block)); }),
-          api_({engine_, log_, *graph_, clock_, rates_, ingest_, [this] { return metrics(); }}, api_options(config)),
+          api_({engine_, log_, *graph_, answers_, clock_, rates_, ingest_, [this] { return metrics(); }},
+               api_options(config)),
           server_(io_, clock_, {},
                   {.on_head = [this](http::Request const& head) { return api_.on_head(head); },
                    .on_request = [this](http::Request& request, http::Reply reply) {
@@ -147,7 +150,7 @@ private:
             .refused_disk_full = refused.disk_full, .refused_log_failed = refused.log_failed,
             .refused_draining = refused.draining, .waiting = ingest_.waiting()};
         for (auto const& count : http.refused) numbers.refused_malformed += count;
-        return telemetry::metrics_text(engine_, *graph_, numbers);
+        return telemetry::metrics_text(engine_, *graph_, answers_, numbers);
     }
 
     void sample()
@@ -226,6 +229,8 @@ private:
     std::unique_ptr<files::Directory>         checkpoints_;
     engine::Engine                            engine_;
     asio::io_context                          io_{1};
+    cache::MemoryCache                        cache_;
+    cache::Answers                            answers_;
     http::Rates                               rates_;
     http::Ingest                              ingest_;
     http::Api                                 api_;

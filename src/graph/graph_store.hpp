@@ -81,10 +81,21 @@ public:
     virtual void clear() = 0;
 };
 
-class GraphStore {
+// Reads. Any thread; each sees whole records. Removed records are not returned.
+class GraphReader {
 public:
-    virtual ~GraphStore() = default;
+    virtual ~GraphReader() = default;
+    virtual std::optional<OwnedRecord> find(Kind kind, std::string_view uri) const = 0;
+    virtual std::vector<OwnedRecord>   relationships_of(std::string_view did) const = 0;    // sorted by uri
+    virtual std::vector<OwnedRecord>   attestations_of(std::string_view target) const = 0;  // sorted by uri
 
+    // What an answer depends on: the stamp of the name asked for, or of the repository of the record to be found. Read
+    // it before the answer: then that is at least as new.
+    virtual Stamp stamp(std::string_view name) const = 0;
+};
+
+class GraphStore : public GraphReader {
+public:
     // Null: the store keeps its state itself.
     virtual Snapshots* snapshots() noexcept { return nullptr; }
 
@@ -92,14 +103,6 @@ public:
     // `decide` refuses. The outcomes returned are in the state together (see from_store for errors); applying the same
     // events again is always safe. One thread per repository; any number of repositories at once.
     virtual ApplyResult apply(std::span<Event const> events, Decide const& decide) = 0;
-
-    // Reads. Any thread; each sees whole records. Removed records are not returned.
-    virtual std::optional<OwnedRecord>  find(Kind kind, std::string_view uri) const = 0;
-    virtual std::vector<OwnedRecord>    relationships_of(std::string_view did) const = 0;    // sorted by uri
-    virtual std::vector<OwnedRecord>    attestations_of(std::string_view target) const = 0;  // sorted by uri
-
-    // What all three answers for a name depend on. Read it before them: then they are at least as new.
-    virtual Stamp stamp(std::string_view name) const = 0;
 
     // Sum modulo 2^128 of every record's hash, tombstones included. Comparable while nothing is being applied.
     virtual Hash128 digest() const = 0;

@@ -17,7 +17,7 @@ std::vector<Attestation> read(std::span<OwnedRecord const> records)
     return attestations;
 }
 
-double effective_strength_in(GraphStore const& store, Relationship const& relationship, WallTime at)
+double effective_strength_in(GraphReader const& store, Relationship const& relationship, WallTime at)
 {
     auto const records = store.attestations_of(relationship.uri);
     return effective_strength(
@@ -26,7 +26,7 @@ double effective_strength_in(GraphStore const& store, Relationship const& relati
 
 }  // namespace
 
-Conviction conviction(GraphStore const& store, std::string_view uri, WallTime at, ConvictionFormula formula)
+Conviction conviction(GraphReader const& store, std::string_view uri, WallTime at, ConvictionFormula formula)
 {
     std::array<std::string_view, 2> participants{authority(uri)};
     auto const                      record = store.find(Kind::relationship, uri);
@@ -39,7 +39,7 @@ Conviction conviction(GraphStore const& store, std::string_view uri, WallTime at
 }
 
 std::vector<Neighbor> neighbors(
-    GraphStore const& store, std::string_view did, double min_strength, std::size_t limit, WallTime at)
+    GraphReader const& store, std::string_view did, double min_strength, std::size_t limit, WallTime at)
 {
     std::vector<Neighbor> result;
     for (auto const& record : store.relationships_of(did)) {

@@ -8,7 +8,7 @@ namespace sluice::graph {
 
 // An unknown relationship may have attestations already; then only its repository's owner is known as a participant.
 Conviction conviction(
-    GraphStore const& store, std::string_view uri, WallTime at,
+    GraphReader const& store, std::string_view uri, WallTime at,
     ConvictionFormula formula = ConvictionFormula::shrinkage);
 
 struct Neighbor {
@@ -24,6 +24,6 @@ struct Neighbor {
 // The `limit` strongest relationships of `did` whose effective strength is at least `min_strength`: one entry each,
 // strongest first, then by uri.
 std::vector<Neighbor> neighbors(
-    GraphStore const& store, std::string_view did, double min_strength, std::size_t limit, WallTime at);
+    GraphReader const& store, std::string_view did, double min_strength, std::size_t limit, WallTime at);
 
 }  // namespace sluice::graph

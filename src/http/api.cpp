@@ -52,10 +52,12 @@ std::span<Api::Route const> Api::routes()
 
 namespace {
 
-Response answer(json::value const& body, int status = 200)
+Response answer(std::string body, int status = 200)
 {
-    return {.status = status, .content_type = "application/json", .body = json::serialize(body)};
+    return {.status = status, .content_type = "application/json", .body = std::move(body)};
 }
+
+Response answer(json::object const& body, int status = 200) { return answer(json::serialize(body), status); }
 
 Response problem(int status, std::string error, std::string detail)
 {
@@ -274,6 +276,10 @@ void Api::detailed(Request&, Reply reply)
     auto const checks = check(deps_.engine, draining_);
     auto const& c = deps_.engine.counters();
     auto const uptime = std::chrono::duration_cast<std::chrono::seconds>(deps_.clock.now() - started_).count();
+    auto const kept = deps_.answers.stats();
+    auto const answered = deps_.answers.counts();
+    auto const hit_rate = mean(answered.hits, answered.hits + answered.misses, 1);
+    auto const megabytes = static_cast<double>(kept.bytes) / 1e6;
     reply(answer(json::object{
         {"status", word(checks.ready())},
         {"uptime_seconds", uptime},
@@ -284,9 +290,11 @@ void Api::detailed(Request&, Reply reply)
            {{"status", word(checks.database)}, {"backend", "embedded"},
             {"latency_ms", mean(engine::get(c.commit_ns), engine::get(c.commits), 1e6)}}},
           {"cache",
-           {{"status", "healthy"}, {"backend", "none"}, {"has_fallback", false}, {"hit_rate", 0.0}, {"total_keys", 0},
-            {"memory_usage_mb", 0.0},
-            {"stats", {{"hit_rate", 0.0}, {"total_keys", 0}, {"hits", 0}, {"misses", 0}, {"memory_mb", 0.0}}}}},
+           {{"status", "healthy"}, {"backend", deps_.answers.keeps() ? "memory" : "none"}, {"has_fallback", false},
+            {"hit_rate", hit_rate}, {"total_keys", kept.keys}, {"memory_usage_mb", megabytes},
+            {"stats",
+             {{"hit_rate", hit_rate}, {"total_keys", kept.keys}, {"hits", answered.hits},
+              {"misses", answered.misses}, {"memory_mb", megabytes}}}}},
           {"event_pipeline",
            {{"status", word(checks.pipeline)}, {"metrics", seven_fields(deps_.engine, deps_.rates)},
             {"dead_letter_count", engine::get(c.dead_lettered)}}}}},
@@ -321,6 +329,13 @@ struct Read {
     std::string subject;
     WallTime    at;
     Query       query;
+    bool        fresh;  // Cache-Control: no-cache
+
+    // Of an answer about the subject at that time.
+    std::string key(std::string_view question) const
+    {
+        return std::string(question) + ':' + subject + ':' + std::to_string(at.time_since_epoch().count());
+    }
 };
 
 Result<Read> parse_read(
@@ -333,7 +348,8 @@ Result<Read> parse_read(
     auto const text = query->get(subject);
     if (!text || !valid(*text))
         return Error{Errc::invalid, "bad_query", "?" + std::string(subject) + "= is missing or malformed"};
-    Read read{std::string(*text), std::chrono::floor<std::chrono::minutes>(clock.wall()), {}};
+    Read read{std::string(*text), std::chrono::floor<std::chrono::minutes>(clock.wall()), {}, false};
+    if (auto const control = request.header("Cache-Control")) read.fresh = control->find("no-cache") != control->npos;
     if (auto const at = query->get("at")) {
         auto const time = schema::parse_datetime(*at);
         if (!time) return Error{Errc::invalid, "bad_query", "?at= is not a datetime such as 2026-01-01T00:00:00Z"};
@@ -383,37 +399,45 @@ void Api::neighbors(Request& request, Reply reply)
     auto const limit = number_of(read->query, "limit", 100, 1, 10'000);
     if (!min || !limit) return reply(bad_query(!min ? min.error() : limit.error()));
 
-    json::array list;
-    for (auto const& n : graph::neighbors(
-             deps_.graph, read->subject, static_cast<double>(*min), *limit, read->at))
-        list.push_back({{"did", n.did}, {"uri", n.uri}, {"type", relationship_types[n.type]}, {"strength", n.strength},
-                        {"effective_strength", n.effective_strength}});
-    reply(answer(json::object{
-        {"did", read->subject}, {"watermark", number(watermark)}, {"neighbors", std::move(list)}}));
+    auto const key = read->key("graph:neighbors") + ':' + std::to_string(*min) + ':' + std::to_string(*limit);
+    auto       list = deps_.answers.get(key, read->fresh, [&](graph::GraphReader const& graph) {
+        json::array neighbors;
+        for (auto const& n : graph::neighbors(graph, read->subject, static_cast<double>(*min), *limit, read->at))
+            neighbors.push_back({{"did", n.did}, {"uri", n.uri}, {"type", relationship_types[n.type]},
+                                       {"strength", n.strength}, {"effective_strength", n.effective_strength}});
+        return json::serialize(neighbors);
+    });
+    reply(answer(R"({"did":)" + json::serialize(json::string(read->subject)) + R"(,"watermark":)" +
+                 std::to_string(number(watermark)) + R"(,"neighbors":)" + list + '}'));
 }
 
 void Api::conviction(Request& request, Reply reply)
 {
     auto const read = parse_read(request, deps_.clock, "uri", schema::is_at_uri, {"uri", "at"});
     if (!read) return reply(bad_query(read.error()));
-    auto const c = graph::conviction(deps_.graph, read->subject, read->at, options_.formula);
-    reply(answer(json::object{
-        {"uri", read->subject},
-        {"conviction",
-         {{"score", c.score}, {"attestationCount", c.attestation_count}, {"verifyCount", c.verify_count},
-          {"disputeCount", c.dispute_count}, {"strengthenCount", c.strengthen_count},
-          {"weakenCount", c.weaken_count}}}}));
+    reply(answer(deps_.answers.get(read->key("conviction"), read->fresh, [&](graph::GraphReader const& graph) {
+        auto const c = graph::conviction(graph, read->subject, read->at, options_.formula);
+        return json::serialize(json::object{
+            {"uri", read->subject},
+            {"conviction",
+             {{"score", c.score}, {"attestationCount", c.attestation_count}, {"verifyCount", c.verify_count},
+              {"disputeCount", c.dispute_count}, {"strengthenCount", c.strengthen_count},
+              {"weakenCount", c.weaken_count}}}});
+    })));
 }
 
 void Api::attestations(Request& request, Reply reply)
 {
-    auto const read = parse_read(request, deps_.clock, "uri", schema::is_at_uri, {"uri"});
+    auto read = parse_read(request, deps_.clock, "uri", schema::is_at_uri, {"uri"});
     if (!read) return reply(bad_query(read.error()));
-    auto const  target = deps_.graph.find(Kind::relationship, read->subject);
-    json::array list;
-    if (!target || !is_private(**target))
-        for (auto const& record : deps_.graph.attestations_of(read->subject)) list.push_back(attestation_json(*record));
-    reply(answer(json::object{{"attestations", std::move(list)}}));
+    read->at = {};  // not asked for
+    reply(answer(deps_.answers.get(read->key("attestations"), read->fresh, [&](graph::GraphReader const& graph) {
+        auto const  target = graph.find(Kind::relationship, read->subject);
+        json::array list;
+        if (!target || !is_private(**target))
+            for (auto const& record : graph.attestations_of(read->subject)) list.push_back(attestation_json(*record));
+        return json::serialize(json::object{{"attestations", std::move(list)}});
+    })));
 }
 
 }  // namespace sluice::http

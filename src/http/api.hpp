@@ -1,6 +1,7 @@
 // The routes: which path does what, who may call it, and the JSON it answers with.
 #pragma once
 
+#include "cache/answers.hpp"
 #include "engine/engine.hpp"
 #include "graph/conviction.hpp"
 #include "http/ingest.hpp"
@@ -29,6 +30,7 @@ public:
         engine::Engine&              engine;
         log::EventLog const&         log;
         graph::GraphStore const&     graph;
+        cache::Answers&              answers;
         Clock const&                 clock;
         Rates const&                 rates;
         Ingest&                      ingest;

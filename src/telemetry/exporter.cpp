@@ -61,7 +61,9 @@ double seconds(std::chrono::nanoseconds time) { return std::chrono::duration<dou
 
 }  // namespace
 
-std::string metrics_text(engine::Engine const& engine, graph::GraphStore const& graph, HttpNumbers const& http)
+std::string metrics_text(
+    engine::Engine const& engine, graph::GraphStore const& graph, cache::Answers const& answers,
+    HttpNumbers const& http)
 {
     auto const& c = engine.counters();
     auto const  state = engine.state();
@@ -77,7 +79,8 @@ std::string metrics_text(engine::Engine const& engine, graph::GraphStore const& 
               {{num(engine::get(c.duplicates))}});
     f.counter("sluice_events_applied_total", "Events applied since the log began, stale ones included.",
               {{num(state.applied)}});
-    f.counter("sluice_events_stale_total", "Events that a newer revision had overtaken, as far as a restart remembers.", {{num(state.stale)}});
+    f.counter("sluice_events_stale_total", "Events that a newer revision had overtaken, as far as a restart remembers.",
+              {{num(state.stale)}});
     f.counter("sluice_events_dead_lettered_total", "Dead-letter verdicts.", {{num(state.dead_lettered)}});
     f.gauge("sluice_events_parked", "Events that wait for a processor.", {{num(state.parked)}});
     f.counter("sluice_retries_total", "Events tried again after a failure of a store.",
@@ -122,6 +125,13 @@ std::string metrics_text(engine::Engine const& engine, graph::GraphStore const& 
              {live(Kind::entity), "entity"}},
             "kind");
     f.gauge("sluice_tombstones", "Tombstones of records and repositories.", {{num(counts.tombstones)}});
+    auto const answered = answers.counts();
+    auto const kept = answers.stats();
+    f.counter("sluice_cache_lookups_total", "Answers asked of the cache; one that was no longer true is a miss.",
+              {{num(answered.hits), "hit"}, {num(answered.misses), "miss"}}, "result");
+    f.gauge("sluice_cache_keys", "Answers in the cache.", {{num(kept.keys)}});
+    f.gauge("sluice_cache_bytes", "Bytes they take.", {{num(kept.bytes)}});
+    f.counter("sluice_cache_evictions_total", "Answers that had to go for others.", {{num(kept.evicted)}});
     f.counter("sluice_http_requests_total", "Requests handled.", {{num(http.requests)}});
     f.gauge("sluice_http_connections", "Open connections.", {{num(http.connections)}});
     f.gauge("sluice_http_waiting", "Requests that wait for their commit.", {{num(http.waiting)}});

@@ -1,6 +1,7 @@
 // Probes -> the Prometheus text format.
 #pragma once
 
+#include "cache/answers.hpp"
 #include "engine/engine.hpp"
 #include "graph/graph_store.hpp"
 
@@ -18,6 +19,8 @@ struct HttpNumbers {
 };
 
 // Any thread.
-std::string metrics_text(engine::Engine const& engine, graph::GraphStore const& graph, HttpNumbers const& http);
+std::string metrics_text(
+    engine::Engine const& engine, graph::GraphStore const& graph, cache::Answers const& answers,
+    HttpNumbers const& http);
 
 }  // namespace sluice::telemetry

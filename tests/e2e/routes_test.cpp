@@ -416,6 +416,25 @@ TEST_F(Routes, Health)
     EXPECT_EQ(dependencies.at("event_pipeline").at("dead_letter_count"), 0);
 }
 
+TEST_F(Routes, AnAnswerIsComputedOnceAndAgainWhenItsRecordsChange)
+{
+    auto const stats = [&] { return get("/health/detailed").at("dependencies").at("cache").at("stats"); };
+    auto const target = "/v1/graph/neighbors?at=2026-06-01T00:00:00Z&did=" + did(1);
+    post(relationship(1, 2, 3, 80, 10));
+    settled();
+    auto const first = get(target).at("neighbors");
+    EXPECT_EQ(first.size(), 1u);
+    EXPECT_EQ(get(target).at("neighbors"), first);
+    EXPECT_EQ(stats().at("hits"), 1);
+    EXPECT_EQ(http_.send("GET", target, {}, {{"Cache-Control", "no-cache"}}).json().at("neighbors"), first);
+    EXPECT_EQ(stats().at("hits"), 1) << "no-cache asks for a computed one";
+
+    post(relationship(5, 1, 3, 80, 11));  // somebody else's record, which names the DID
+    settled();
+    EXPECT_EQ(get(target).at("neighbors").size(), 2u);
+    EXPECT_EQ(stats().at("hits"), 1);
+}
+
 TEST_F(Routes, PrometheusText)
 {
     post(relationship(1, 2, 3, 80, 10));

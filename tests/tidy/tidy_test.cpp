@@ -27,12 +27,13 @@ Layer const layers[] = {
     {"src/log/", {"sluice/", "base/", "log/"}},
     {"src/schema/", {"sluice/", "base/", "log/", "schema/"}},
     {"src/graph/", {"sluice/", "base/", "log/", "graph/"}},
+    {"src/cache/", {"sluice/", "base/", "graph/", "cache/"}},
     {"src/engine/", {"sluice/", "base/", "files/", "log/", "schema/", "graph/", "engine/"}},
     {"src/adapters/rocksdb/", {"sluice/", "base/", "files/", "log/", "adapters/rocksdb/"}},
-    {"src/telemetry/", {"sluice/", "base/", "log/", "graph/", "engine/", "telemetry/"}},
-    {"src/http/", {"sluice/", "base/", "log/", "schema/", "graph/", "engine/", "http/"}},
+    {"src/telemetry/", {"sluice/", "base/", "log/", "graph/", "cache/", "engine/", "telemetry/"}},
+    {"src/http/", {"sluice/", "base/", "log/", "schema/", "graph/", "cache/", "engine/", "http/"}},
     {"src/app/",
-     {"sluice/", "base/", "files/", "log/", "schema/", "graph/", "engine/", "adapters/", "telemetry/", "http/",
+     {"sluice/", "base/", "files/", "log/", "schema/", "graph/", "cache/", "engine/", "adapters/", "telemetry/", "http/",
       "app/"}},
 };
 

@@ -1,0 +1,100 @@
+#include "cache/answers.hpp"
+
+#include "graph/record_layout.hpp"
+
+#include <set>
+
+namespace sluice::cache {
+namespace {
+
+// Passes reads on and notes the stamps they depend on, each before its read.
+class TracedReader final : public graph::GraphReader {
+public:
+    explicit TracedReader(graph::GraphReader const& graph) : graph_(graph) {}
+
+    std::optional<graph::OwnedRecord> find(Kind kind, std::string_view uri) const override
+    {
+        note(graph::authority(uri));
+        return graph_.find(kind, uri);
+    }
+    std::vector<graph::OwnedRecord> relationships_of(std::string_view did) const override
+    {
+        note(did);
+        return graph_.relationships_of(did);
+    }
+    std::vector<graph::OwnedRecord> attestations_of(std::string_view target) const override
+    {
+        note(target);
+        return graph_.attestations_of(target);
+    }
+    graph::Stamp stamp(std::string_view name) const override { return note(name); }
+
+    // name size u32, name, stamp u64, for each name that was read.
+    std::string const& stamps() const noexcept { return stamps_; }
+
+private:
+    graph::Stamp note(std::string_view name) const
+    {
+        auto const stamp = graph_.stamp(name);
+        if (!seen_.emplace(name).second) return stamp;  // the first read is the oldest
+        auto const size = static_cast<std::uint32_t>(name.size());
+        stamps_.append(reinterpret_cast<char const*>(&size), sizeof size);
+        stamps_ += name;
+        stamps_.append(reinterpret_cast<char const*>(&stamp), sizeof stamp);
+        return stamp;
+    }
+
+    graph::GraphReader const&     graph_;
+    mutable std::set<std::string> seen_;
+    mutable std::string           stamps_;
+};
+
+template <class T>
+bool take(std::string_view& bytes, T& value)
+{
+    if (bytes.size() < sizeof value) return false;
+    std::memcpy(&value, bytes.data(), sizeof value);
+    bytes.remove_prefix(sizeof value);
+    return true;
+}
+
+}  // namespace
+
+// A value: size of the stamps u32, the stamps, the answer.
+std::string Answers::get(std::string const& key, bool fresh, Compute const& compute)
+{
+    if (cache_ == nullptr) return compute(graph_);
+    if (!fresh)
+        if (auto const value = cache_->get(key))
+            if (auto answer = still_true(*value)) {
+                hits_.fetch_add(1, relaxed);
+                return std::move(*answer);
+            }
+    misses_.fetch_add(1, relaxed);
+    TracedReader const reader(graph_);
+    auto               answer = compute(reader);
+    auto const         size = static_cast<std::uint32_t>(reader.stamps().size());
+    std::string        value(reinterpret_cast<char const*>(&size), sizeof size);
+    value += reader.stamps();
+    value += answer;
+    cache_->put(key, std::move(value));
+    return answer;
+}
+
+std::optional<std::string> Answers::still_true(std::string_view value) const
+{
+    std::uint32_t size = 0;
+    if (!take(value, size) || size > value.size()) return std::nullopt;
+    auto stamps = value.substr(0, size);
+    while (!stamps.empty()) {
+        std::uint32_t name_size = 0;
+        graph::Stamp  stamp{};
+        if (!take(stamps, name_size) || name_size > stamps.size()) return std::nullopt;
+        auto const name = stamps.substr(0, name_size);
+        stamps.remove_prefix(name_size);
+        if (!take(stamps, stamp) || graph_.stamp(name) != stamp) return std::nullopt;
+    }
+    return std::string(value.substr(size));
+}
+
+}  // namespace sluice::cache

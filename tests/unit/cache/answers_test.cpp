@@ -1,0 +1,162 @@
+// A cached answer is the one that would be computed now.
+#include "cache/answers.hpp"
+
+#include "cache/memory_cache.hpp"
+#include "graph/queries.hpp"
+#include "graph/resident_store.hpp"
+#include "unit/graph/support.hpp"
+
+#include <gtest/gtest.h>
+
+#include <random>
+#include <thread>
+
+namespace sluice::cache {
+namespace {
+
+using namespace graph::test;
+
+class StillClock final : public Clock {
+public:
+    Mono     now() const noexcept override { return {}; }
+    WallTime wall() const noexcept override { return {}; }
+};
+
+std::string did(std::size_t i) { return "did:plc:" + std::string(1, static_cast<char>('a' + i)); }
+
+WallTime const at{std::chrono::hours(24 * 365 * 40)};
+
+std::string neighbors_text(graph::GraphReader const& graph, std::string const& of)
+{
+    std::string text;
+    for (auto const& n : graph::neighbors(graph, of, 0, 100, at))
+        text += n.uri + ' ' + std::to_string(n.strength) + ' ' + std::to_string(n.effective_strength) + '\n';
+    return text;
+}
+
+std::string conviction_text(graph::GraphReader const& graph, std::string const& of)
+{
+    auto const c = graph::conviction(graph, of, at);
+    return std::to_string(c.score) + ' ' + std::to_string(c.attestation_count) + ' ' + std::to_string(c.verify_count);
+}
+
+class CachedAnswers : public testing::Test {
+protected:
+    std::string cached_neighbors(std::string const& of)
+    {
+        return answers_.get("n:" + of, false, [&](auto const& graph) { return neighbors_text(graph, of); });
+    }
+    std::string cached_conviction(std::string const& of)
+    {
+        return answers_.get("c:" + of, false, [&](auto const& graph) { return conviction_text(graph, of); });
+    }
+
+    StillClock const     clock_;
+    graph::ResidentStore store_;
+    MemoryCache          cache_{{}, clock_};
+    Answers              answers_{store_, &cache_};
+};
+
+TEST_F(CachedAnswers, AreNotComputedTwice)
+{
+    int        computed = 0;
+    auto const compute = [&](graph::GraphReader const& graph) {
+        ++computed;
+        return neighbors_text(graph, did(0));
+    };
+    run(store_, {relate(1, 1, did(0), "r", {.other = did(1)})});
+    auto const first = answers_.get("k", false, compute);
+    EXPECT_EQ(answers_.get("k", false, compute), first);
+    EXPECT_EQ(computed, 1);
+    EXPECT_EQ(answers_.get("k", true, compute), first) << "asked to be fresh";
+    EXPECT_EQ(computed, 2);
+    run(store_, {relate(2, 1, did(2), "r", {.other = did(3)})});
+    (void)answers_.get("k", false, compute);
+    EXPECT_EQ(computed, 2) << "others' records do not matter";
+    run(store_, {relate(3, 1, did(1), "r", {.other = did(0)})});
+    (void)answers_.get("k", false, compute);
+    EXPECT_EQ(computed, 3) << "another repository's record that names the DID does";
+    EXPECT_EQ(answers_.counts().hits, 2u);
+    EXPECT_EQ(answers_.counts().misses, 3u);
+}
+
+TEST_F(CachedAnswers, WithoutACacheAreComputed)
+{
+    Answers none(store_, nullptr);
+    int     computed = 0;
+    for (int i = 0; i < 2; ++i)
+        (void)none.get("k", false, [&](auto const&) { return std::to_string(++computed); });
+    EXPECT_EQ(computed, 2);
+}
+
+Step random_step(std::mt19937& random, std::uint64_t sequence, std::size_t repositories)
+{
+    auto const below = [&](std::size_t n) { return static_cast<std::size_t>(random() % n); };
+    auto const owner = did(below(repositories)), name = "r" + std::to_string(below(4));
+    auto const dice = below(100);
+    if (dice < 40)
+        return relate(sequence, sequence, owner, name, {.other = did(below(repositories)),
+                      .strength = std::int64_t(below(101)), .created_at = 1});
+    if (dice < 75)
+        return attest(sequence, sequence, owner, "a" + name,
+                      uri(did(below(repositories)), "r" + std::to_string(below(4))),
+                      {.confidence = std::int64_t(below(101))});
+    if (dice < 97) return remove(sequence, sequence, owner, name);
+    return remove_repository(sequence, sequence, owner);
+}
+
+TEST_F(CachedAnswers, EqualTheComputedOnesAfterEveryEvent)
+{
+    std::mt19937 random(1);
+    for (std::uint64_t sequence = 1; sequence <= 4'000; ++sequence) {
+        run(store_, {random_step(random, sequence, 6)});
+        for (int i = 0; i < 4; ++i) {
+            auto const of = did(random() % 6);
+            ASSERT_EQ(cached_neighbors(of), neighbors_text(store_, of)) << sequence;
+            auto const target = uri(of, "r" + std::to_string(random() % 4));
+            ASSERT_EQ(cached_conviction(target), conviction_text(store_, target)) << sequence;
+        }
+    }
+    EXPECT_GT(answers_.counts().hits, 1'000u);
+}
+
+// Computed before and after the cached answer, and twice the same: then nothing had changed in between, for these
+// writers only ever replace a record by a newer one.
+TEST_F(CachedAnswers, EqualTheComputedOnesWhileOthersWrite)
+{
+    constexpr std::size_t    repositories = 6;
+    std::atomic<bool>        stop{false};
+    std::vector<std::thread> writers;
+    for (std::size_t writer = 0; writer < 2; ++writer)
+        writers.emplace_back([&, writer] {
+            std::mt19937 random(static_cast<unsigned>(writer));
+            for (std::uint64_t sequence = 1 + writer; !stop; sequence += 2) {
+                auto const owner = did(2 * (random() % (repositories / 2)) + writer);
+                auto const name = random() % 4;
+                run(store_, {relate(sequence, sequence, owner, "r" + std::to_string(name), {.other = did(name)})});
+                if (sequence % 64 < 2) std::this_thread::yield();
+            }
+        });
+    auto const text = [](graph::GraphReader const& graph, std::string const& of) {
+        std::string all;
+        for (auto const& record : graph.relationships_of(of)) all += std::to_string(number(record->sequence)) + ' ';
+        return all;
+    };
+    std::mt19937 random(9);
+    std::size_t  compared = 0;
+    for (int i = 0; i < 200'000 && compared < 2'000; ++i) {
+        auto const of = did(random() % repositories);
+        auto const before = text(store_, of);
+        auto const cached = answers_.get(of, false, [&](auto const& graph) { return text(graph, of); });
+        auto const after = text(store_, of);
+        if (before != after) continue;
+        ++compared;
+        EXPECT_EQ(cached, before);
+    }
+    stop = true;
+    for (auto& writer : writers) writer.join();
+    EXPECT_GE(compared, 500u);
+}
+
+}  // namespace
+}  // namespace sluice::cache
