@@ -3,6 +3,7 @@
 #include <boost/asio/post.hpp>
 #include <boost/json.hpp>
 
+#include <algorithm>
 #include <charconv>
 
 namespace sluice::http {
@@ -22,6 +23,7 @@ struct Ingest::Batch {
     engine::BlockRef                 block{new Block};
     engine::Admission::Demand        demand{};
     engine::Admission::Ticket        ticket{};
+    std::size_t                      errors_listed{0};  // in `items`
     std::vector<boost::json::object> items{};           // of a partial reply; those of refused events are complete
     std::vector<std::size_t>         accepted_items{};  // the others, in the block's order
 };
@@ -119,7 +121,7 @@ boost::json::object refused_item(std::size_t i, Problem const& problem)
 
 bool blank(std::string_view line)
 {
-    return line.find_first_not_of(" \t\r") == line.npos;
+    return std::all_of(line.begin(), line.end(), [](char c) { return c == ' ' || c == '\t' || c == '\r'; });
 }
 
 }  // namespace
@@ -218,20 +220,17 @@ Ingest::Progress Ingest::decode_slice(Batch& batch)
 {
     if (batch.block->data.empty()) batch.block->data.reserve(batch.body.size() + batch.body.size() / 4);
     if (!split(batch)) return Progress::refused;
-    for (std::size_t n = 0; n < limits_.slice_events; ++n) {
+    for (std::size_t events = 0, bytes = 0; events < limits_.slice_events && bytes < limits_.slice_bytes;) {
         std::string_view event;
         if (batch.ndjson) {
-            do {
-                if (batch.at >= batch.body.size()) return Progress::decoded;
-                auto const rest = std::string_view(batch.body).substr(batch.at);
-                auto const end = std::min(rest.find('\n'), rest.size());
-                event = rest.substr(0, end);
-                batch.at += end + 1;
-            } while (blank(event));
-            if (event.back() == '\r') event.remove_suffix(1);
+            if (batch.at == batch.body.size()) return Progress::decoded;
+            event = schema::take_line(batch.body, batch.at);
+            bytes += event.size() + 1;
+            if (blank(event)) continue;
         } else {
             if (batch.at == batch.elements.size()) return Progress::decoded;
             event = batch.elements[batch.at++];
+            bytes += event.size();
         }
         if (batch.events == limits_.batch_events_max) {
             refuse(batch.reply, {.status = 413, .error = "too_many_events",
@@ -241,6 +240,7 @@ Ingest::Progress Ingest::decode_slice(Batch& batch)
         }
         if (!decode_one(batch, event)) return Progress::refused;
         ++batch.events;
+        ++events;
     }
     return Progress::more;
 }
@@ -259,6 +259,8 @@ bool Ingest::decode_one(Batch& batch, std::string_view event)
             return false;
         }
         count_refusal(problem);
+        if (batch.errors_listed + problem.errors.size() > limits_.partial_errors_max) problem.errors.clear();
+        batch.errors_listed += problem.errors.size();
         batch.items.push_back(refused_item(batch.events, problem));
         return true;
     }

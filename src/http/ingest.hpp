@@ -21,7 +21,10 @@ struct IngestLimits {
     std::size_t event_bytes_max{schema::Decoder::event_bytes_max};
     std::size_t batch_bytes_max{16u << 20};
     std::size_t batch_events_max{10'000};
-    std::size_t slice_events{128};  // of a batch decoded in one turn, so that other requests are served between
+    // Of a batch decoded in one turn, so that other requests are served between.
+    std::size_t slice_events{128};
+    std::size_t slice_bytes{128u << 10};  // and one event; blank lines count
+    std::size_t partial_errors_max{1'000};  // listed by pointer in a partial answer; items after them have the first
     std::size_t undecoded_bytes_max{64u << 20};  // of batches that wait to be decoded; more are refused
 };
 

@@ -58,6 +58,7 @@ Problem to_problem(schema::DecodeError const& error, std::string const& prefix)
 {
     Problem problem{.status = error.is_json ? 422 : 400, .error = error.code, .detail = error.detail};
     problem.errors = error.errors;
+    if (problem.errors.empty() && !prefix.empty()) problem.errors.push_back({"", error.code, error.detail});
     for (auto& e : problem.errors) e.pointer = prefix + e.pointer;
     if (!prefix.empty()) problem.detail = "event " + prefix.substr(1) + ": " + problem.detail;
     return problem;

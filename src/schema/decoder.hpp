@@ -39,6 +39,9 @@ struct FieldError {
     std::string detail;
 };
 
+// The next line of NDJSON: from `at`, which is moved behind it, to before its LF or CR LF, or to the end of the text.
+std::string_view take_line(std::string_view text, std::size_t& at) noexcept;
+
 // Why bytes are not an event.
 struct DecodeError {
     bool                    is_json{true};  // false: not acceptable as JSON (400); true: acceptable but invalid (422)

@@ -1,5 +1,6 @@
 #include "schema/decoder.hpp"
 
+#include <algorithm>
 #include <cstring>
 
 namespace sluice::schema {
@@ -58,6 +59,15 @@ std::size_t skip_element(std::string_view json, std::size_t begin) noexcept
 }
 
 }  // namespace
+
+std::string_view take_line(std::string_view text, std::size_t& at) noexcept
+{
+    auto line = text.substr(at);
+    line = line.substr(0, line.find('\n'));
+    at = std::min(at + line.size() + 1, text.size());
+    if (line.ends_with('\r')) line.remove_suffix(1);
+    return line;
+}
 
 std::optional<DecodeError>
 Decoder::split_array(std::string_view json, std::size_t max, std::vector<std::string_view>& out)
