@@ -182,7 +182,7 @@ void Server::Core::open(int descriptor)
 {
     if (connections() >= commons_.options.connections_max + refused_at_once) {
         ::close(descriptor);
-        add(commons_.counters.refused[Counters::overloaded], 1);
+        add(commons_.counters.refused_with(503), 1);
         return;
     }
     if (free_slots_.empty()) {

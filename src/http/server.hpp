@@ -10,6 +10,7 @@
 #include <sluice/clock.hpp>
 #include <sluice/result.hpp>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <chrono>
@@ -32,6 +33,7 @@ namespace sluice::http {
 struct ServerOptions {
     std::size_t connections_max{10'000};          // more are answered 503 and closed
     std::size_t bodies_max{256 * 1024 * 1024};    // bytes of bodies still being received, of all connections; more: 503
+    std::size_t answers_max{128 * 1024 * 1024};   // bytes of answers not sent yet, of all connections; one more is cut
 
     std::chrono::milliseconds head{10'000};            // from the first byte to the end of the head
     std::chrono::milliseconds body{15'000};            // for the body, plus its size at body_rate
@@ -51,15 +53,28 @@ struct ServerOptions {
 // Written by the io thread, read by any.
 struct Counters {
     using Count = std::atomic<std::uint64_t>;
-    enum Refused : std::size_t { malformed, too_large, unsupported, slow, overloaded, failed, refused_count };
-
     Count accepted{0}, open{0}, accept_errors{0};
     Count requests{0};         // that reached on_request
     Count handler_errors{0};   // exceptions and replies that were never given
     Count bytes_in{0}, bytes_out{0};
     Count body_bytes{0};       // of bodies being received, as counted against bodies_max
+    Count answer_bytes{0};     // of answers not sent yet, as counted against answers_max
+    Count answers_cut{0};      // connections closed for them
 
-    std::array<Count, refused_count> refused{};
+    // Requests that no handler saw, by the status they were refused with.
+    static constexpr std::array refusal_statuses{
+        400, 401, 403, 404, 405, 408, 411, 413, 414, 415, 417, 421, 431, 500, 501, 503, 505};
+    std::array<Count, refusal_statuses.size()> refused{};
+
+    // A status that is not listed counts as 500.
+    static constexpr std::size_t refusal_index(int status) noexcept
+    {
+        auto const found = std::find(refusal_statuses.begin(), refusal_statuses.end(), status);
+        return found != refusal_statuses.end() ? static_cast<std::size_t>(found - refusal_statuses.begin())
+                                               : refusal_index(500);
+    }
+    Count&       refused_with(int status) noexcept { return refused[refusal_index(status)]; }
+    Count const& refused_with(int status) const noexcept { return refused[refusal_index(status)]; }
 };
 
 // Where replies go. Implemented by the server, and by tests of handlers.

@@ -21,20 +21,6 @@ constexpr std::size_t out_kept = 256 * 1024;
 constexpr std::size_t turn_bytes = 512 * 1024;  // read from one connection before others have their turn
 constexpr std::size_t turn_request = 16 * 1024;  // what a request counts against that, however small
 
-Counters::Refused refused_class(int status) noexcept
-{
-    switch (status) {
-    case 400: return Counters::malformed;
-    case 408: return Counters::slow;
-    case 413:
-    case 414:
-    case 431: return Counters::too_large;
-    case 500: return Counters::failed;
-    case 503: return Counters::overloaded;
-    default: return Counters::unsupported;
-    }
-}
-
 constexpr Refusal unanswered{500, "bug", "the request was not answered"};
 
 }  // namespace
@@ -67,6 +53,7 @@ void Session::close()
     if (state_ == State::closed) return;
     state_ = State::closed;
     release_reader();
+    release_unsent();
     ::close(descriptor_);
     commons_.closed.push_back(id_);
     add(commons_.counters.open, ~std::uint64_t{0});
@@ -204,8 +191,10 @@ std::optional<Session::Step> Session::take_head()
         last_answer_ = true;
     else
         reader_->accept(0);
+    auto const& response = std::get<Response>(verdict);
+    if (response.status >= 400) add(commons_.counters.refused_with(response.status), 1);
     begin_answer();
-    respond(std::get<Response>(verdict));
+    respond(response);
     return after_answer();
 }
 
@@ -251,7 +240,7 @@ void Session::begin_answer()
 
 void Session::refuse(Refusal refusal)
 {
-    add(commons_.counters.refused[refused_class(refusal.status)], 1);
+    add(commons_.counters.refused_with(refusal.status), 1);
     last_answer_ = true;
     begin_answer();
     respond(commons_.callbacks.on_refusal(refusal));
@@ -284,8 +273,25 @@ void Session::respond(Response const& response)
         sent_all();
     } else if (state_ == State::writing) {
         unsent_.swap(out);
+        if (!count_unsent()) return close();
         await_room();
     }
+}
+
+// False when all connections together hold more than they may: their clients read too slowly.
+bool Session::count_unsent()
+{
+    add(commons_.counters.answer_bytes, unsent_.capacity());
+    if (commons_.counters.answer_bytes.load(std::memory_order_relaxed) <= commons_.options.answers_max) return true;
+    add(commons_.counters.answers_cut, 1);
+    return false;
+}
+
+void Session::release_unsent()
+{
+    if (unsent_.empty()) return;
+    add(commons_.counters.answer_bytes, std::size_t{0} - unsent_.capacity());
+    unsent_ = {};
 }
 
 // True when all is sent. False when there is no room now, or the connection has gone.
@@ -308,7 +314,7 @@ void Session::flush()
 {
     auto const before = sent_;
     if (push(unsent_)) {
-        unsent_ = {};
+        release_unsent();
         sent_all();
     } else if (state_ == State::writing && sent_ > before) {
         await_room();

@@ -74,6 +74,8 @@ private:
     bool push(std::string const& bytes);
     void flush();
     void await_room();
+    bool count_unsent();
+    void release_unsent();
     void sent_all();
     void linger();
     void drain();

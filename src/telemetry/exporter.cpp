@@ -3,7 +3,7 @@
 #include <prometheus/metric_family.h>
 #include <prometheus/text_serializer.h>
 
-#include <string_view>
+#include <string>
 #include <vector>
 
 namespace sluice::telemetry {
@@ -16,14 +16,14 @@ using prometheus::MetricType;
 
 struct Sample {
     double           value;
-    std::string_view label{};  // its value; the name belongs to the family
+    std::string label{};  // its value; the name belongs to the family
 };
 
 // One sample a tier, the most important first.
 std::vector<Sample> by_tier(auto const& value)
 {
     std::vector<Sample> samples;
-    for (std::size_t t = tier_count; t-- > 0;) samples.push_back({value(t), tier_names[t]});
+    for (std::size_t t = tier_count; t-- > 0;) samples.push_back({value(t), std::string(tier_names[t])});
     return samples;
 }
 
@@ -46,7 +46,7 @@ private:
         MetricFamily family{.name = name, .help = help, .type = type, .metric = {}};
         for (auto const& sample : samples) {
             ClientMetric metric;
-            if (!sample.label.empty()) metric.label.push_back({label, std::string(sample.label)});
+            if (!sample.label.empty()) metric.label.push_back({label, sample.label});
             (type == MetricType::Counter ? metric.counter.value : metric.gauge.value) = sample.value;
             family.metric.push_back(std::move(metric));
         }
@@ -88,9 +88,12 @@ std::string metrics_text(
     f.counter("sluice_requests_refused_total", "Requests or items refused, by cause.",
               {{num(http.refused_invalid), "invalid"}, {num(http.refused_conflict), "conflict"},
                {num(http.refused_queue_full), "queue_full"}, {num(http.refused_disk_full), "disk_full"},
-               {num(http.refused_log_failed), "log_failed"}, {num(http.refused_draining), "draining"},
-               {num(http.refused_malformed), "transport"}},
+               {num(http.refused_log_failed), "log_failed"}, {num(http.refused_draining), "draining"}},
               "cause");
+    std::vector<Sample> unseen;
+    for (auto const& [status, count] : http.refused_unseen) unseen.push_back({num(count), std::to_string(status)});
+    f.counter("sluice_http_refused_total", "Requests refused at their head or by the transport, by status.", unseen,
+              "status");
     f.gauge("sluice_pending_events", "Durable events not settled yet, by tier.",
             by_tier([&](std::size_t t) { return num(state.pending[t]); }), "tier");
     f.gauge("sluice_oldest_wait_seconds", "Age of the oldest waiting lane head, by its tier.",
@@ -134,6 +137,8 @@ std::string metrics_text(
     f.counter("sluice_cache_evictions_total", "Answers that had to go for others.", {{num(kept.evicted)}});
     f.counter("sluice_http_requests_total", "Requests handled.", {{num(http.requests)}});
     f.gauge("sluice_http_connections", "Open connections.", {{num(http.connections)}});
+    f.counter("sluice_http_answers_cut_total", "Connections closed since their clients read too slowly.",
+              {{num(http.answers_cut)}});
     f.gauge("sluice_http_waiting", "Requests that wait for their commit.", {{num(http.waiting)}});
     return f.text();
 }

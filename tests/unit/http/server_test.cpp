@@ -352,7 +352,7 @@ TEST_F(HttpServer, TurnsAnUnansweredRequestInto500)
 
     EXPECT_EQ(client.send(get("/")).status(), 500);
     EXPECT_TRUE(client.at_end());
-    EXPECT_EQ(counters().refused[Counters::failed], 1u);
+    EXPECT_EQ(counters().refused_with(500), 1u);
 }
 
 TEST_F(HttpServer, TurnsAnExceptionOfAHandlerInto500)
@@ -383,7 +383,7 @@ TEST_F(HttpServer, RefusesABodyOverTheLimitBeforeItComes)
     EXPECT_EQ(client.status(), 413);
     EXPECT_TRUE(client.at_end());
     EXPECT_EQ(counters().requests, 0u);
-    EXPECT_EQ(counters().refused[Counters::too_large], 1u);
+    EXPECT_EQ(counters().refused_with(413), 1u);
 }
 
 TEST_F(HttpServer, LetsTheClientReadARefusalWhileItIsStillSending)
@@ -509,7 +509,7 @@ TEST_F(HttpServer, AnswersASlowHeadWith408)
 
     EXPECT_EQ(client.status(), 408);
     EXPECT_TRUE(client.at_end());
-    EXPECT_EQ(counters().refused[Counters::slow], 1u);
+    EXPECT_EQ(counters().refused_with(408), 1u);
 }
 
 TEST_F(HttpServer, AnswersASlowBodyWith408AndGivesAFastOneItsTime)
@@ -605,6 +605,69 @@ TEST_F(HttpServer, WaitsForAClientThatReadsItsAnswerSlowly)
     EXPECT_EQ(client.body(size / 3).size(), size / 3);
 }
 
+TEST_F(HttpServer, EndsAnAnswerAfterItsTimeHoweverSteadilyItIsRead)
+{
+    constexpr std::size_t size = 64 * 1024 * 1024;
+    callbacks_.on_request = [](Request&, Reply reply) { reply(text(200, std::string(size, 'x'))); };
+    Client client(start());
+    client.send(get("/"));
+    client.head();
+
+    for (auto spent = 0s; spent < options_.answer; spent += 5s) {
+        clock_.advance(5s);
+        auto const sent = counters().bytes_out.load();
+        for (int i = 0; i < 1'000 && counters().open == 1 && counters().bytes_out == sent; ++i) client.body(8 * 1024);
+    }
+
+    EXPECT_TRUE(eventually([&] { return counters().open == 0; }));
+    EXPECT_LT(counters().bytes_out, size);
+}
+
+TEST_F(HttpServer, AnswersABodyThatDripsWith408)
+{
+    std::string const head = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+    Client            client(start());
+    client.send(head);
+    for (std::uint64_t chunks = 1; chunks <= 5; ++chunks) {
+        client.send("1\r\nx\r\n");
+        ASSERT_TRUE(received(head.size() + 6 * chunks));
+        clock_.advance(options_.body / 5);
+    }
+
+    EXPECT_EQ(client.status(), 408);
+    EXPECT_TRUE(client.at_end());
+    EXPECT_EQ(counters().requests, 0u);
+}
+
+TEST_F(HttpServer, GivesTheHeadOfALaterRequestItsOwnTime)
+{
+    Client client(start());
+    EXPECT_EQ(client.send(get("/1")).status(), 200);
+    clock_.advance(options_.idle - 1ms);
+    client.send("GET");
+    ASSERT_TRUE(received(get("/1").size() + 3));
+    clock_.advance(options_.head - 1ms);
+    EXPECT_EQ(client.send(get("/2").substr(3)).status(), 200);
+
+    client.send("GET");
+    ASSERT_TRUE(received(get("/1").size() + get("/2").size() + 3));
+    clock_.advance(options_.head);
+    EXPECT_EQ(client.status(), 408);
+}
+
+TEST_F(HttpServer, StaysIdleWhileEmptyLinesAreAllThatComes)
+{
+    Client client(start());
+    EXPECT_EQ(client.send(get("/")).status(), 200);
+    clock_.advance(options_.idle - 1ms);
+    client.send("\r\n");
+    ASSERT_TRUE(received(get("/").size() + 2));
+
+    clock_.advance(1ms);
+
+    EXPECT_TRUE(client.at_end());
+}
+
 TEST_F(HttpServer, DoesNotWaitForeverForTheClientsEnd)
 {
     Client client(start());
@@ -645,6 +708,43 @@ TEST_F(HttpServer, RefusesConnectionsOverTheLimit)
     Client fourth(port_);
     EXPECT_EQ(fourth.send(get("/")).status(), 200);
     EXPECT_EQ(first.send(get("/")).status(), 200);
+}
+
+TEST_F(HttpServer, CutsAnAnswerWhenTooManyBytesWaitForSlowReaders)
+{
+    options_.answers_max = 100 * 1024 * 1024;
+    callbacks_.on_request = [](Request&, Reply reply) { reply(text(200, std::string(64 * 1024 * 1024, 'x'))); };
+    Client first(start()), second(port_);
+    first.send(get("/"));
+    ASSERT_TRUE(eventually([&] { return counters().answer_bytes > 0; }));
+    second.send(get("/"));
+
+    ASSERT_TRUE(eventually([&] { return counters().answers_cut == 1; }));
+    EXPECT_TRUE(eventually([&] { return counters().open == 1; }));
+    EXPECT_LE(counters().answer_bytes, options_.answers_max);
+
+    first.head();
+    EXPECT_EQ(first.body(64 * 1024 * 1024).size(), 64u * 1024 * 1024);
+    EXPECT_TRUE(eventually([&] { return counters().answer_bytes == 0; }));
+}
+
+TEST_F(HttpServer, CountsEveryRefusalByItsStatus)
+{
+    callbacks_.on_head = [](Request const& head) -> std::variant<BodyLimit, Response> {
+        if (head.path == "/ok") return BodyLimit{0};
+        return text(std::atoi(std::string(head.path.substr(1)).c_str()), "");
+    };
+    Client client(start());
+    for (auto const* const path : {"/401", "/401", "/421", "/204", "/ok"}) client.send(get(path)).response();
+    client.send("GET / HTTP/9.9\r\n\r\n").response();
+
+    EXPECT_EQ(counters().refused_with(401), 2u);
+    EXPECT_EQ(counters().refused_with(421), 1u);
+    EXPECT_EQ(counters().refused_with(505), 1u);
+    std::uint64_t all = 0;
+    for (auto const& count : counters().refused) all += count;
+    EXPECT_EQ(all, 4u);
+    EXPECT_EQ(counters().requests, 1u);
 }
 
 TEST_F(HttpServer, AcceptsAgainWhenDescriptorsAreBack)
