@@ -382,6 +382,20 @@ protected:
     using Texts = std::vector<std::string>;
 };
 
+TEST(Lines, EndAtLfOrCrLfOrTheEndOfTheText)
+{
+    auto const lines = [](std::string_view text) {
+        std::vector<std::string_view> all;
+        for (std::size_t at = 0; at < text.size();) all.push_back(take_line(text, at));
+        return all;
+    };
+    using Lines = std::vector<std::string_view>;
+    EXPECT_EQ(lines("a\r\nb\n\r\n\nc"), (Lines{"a", "b", "", "", "c"}));
+    EXPECT_EQ(lines("a\rb\r\r\n"), (Lines{"a\rb\r"}));
+    EXPECT_EQ(lines("\n"), (Lines{""}));
+    EXPECT_EQ(lines(""), Lines{});
+}
+
 TEST_F(Splitting, FindsTheElementsOfAnArray)
 {
     EXPECT_EQ(split(R"([{"a":1},{"b":[1,2]}])"), (Texts{R"({"a":1})", R"({"b":[1,2]})"}));
