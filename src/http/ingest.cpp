@@ -1,5 +1,7 @@
 #include "http/ingest.hpp"
 
+#include "schema/split.hpp"
+
 #include <boost/asio/post.hpp>
 #include <boost/json.hpp>
 
@@ -17,9 +19,9 @@ struct Ingest::Batch {
     std::string                      body;
     bool                             ndjson{false};
     bool                             partial{false};
-    std::size_t                      at{0};  // of the body, for NDJSON; of `elements` otherwise
+    std::size_t                      at{0};  // of the body, for NDJSON
     std::size_t                      events{0};
-    std::vector<std::string_view>    elements{};  // of a JSON array
+    std::optional<schema::ArraySplitter> array{};  // of the body otherwise, from the first slice on
     engine::BlockRef                 block{new Block};
     engine::Admission::Demand        demand{};
     engine::Admission::Ticket        ticket{};
@@ -203,35 +205,14 @@ void Ingest::decode_next()
     if (!undecoded_.empty()) schedule_decode();
 }
 
-// A JSON array is cut into its elements first; NDJSON is cut as it is decoded.
-bool Ingest::split(Batch& batch)
-{
-    if (batch.ndjson || !batch.elements.empty()) return true;
-    if (auto const error = decoder_.split_array(batch.body, limits_.batch_events_max, batch.elements)) {
-        auto problem = to_problem(*error);
-        if (error->code == "too_many_events") problem.status = 413;
-        refuse(batch.reply, problem);
-        return false;
-    }
-    return true;
-}
-
 Ingest::Progress Ingest::decode_slice(Batch& batch)
 {
     if (batch.block->data.empty()) batch.block->data.reserve(batch.body.size() + batch.body.size() / 4);
-    if (!split(batch)) return Progress::refused;
-    for (std::size_t events = 0, bytes = 0; events < limits_.slice_events && bytes < limits_.slice_bytes;) {
+    auto budget = limits_.slice_bytes;
+    for (std::size_t events = 0; events < limits_.slice_events && budget > 0; ++events) {
         std::string_view event;
-        if (batch.ndjson) {
-            if (batch.at == batch.body.size()) return Progress::decoded;
-            event = schema::take_line(batch.body, batch.at);
-            bytes += event.size() + 1;
-            if (blank(event)) continue;
-        } else {
-            if (batch.at == batch.elements.size()) return Progress::decoded;
-            event = batch.elements[batch.at++];
-            bytes += event.size();
-        }
+        auto const       progress = take_event(batch, budget, event);
+        if (progress != Progress::event) return progress;
         if (batch.events == limits_.batch_events_max) {
             refuse(batch.reply, {.status = 413, .error = "too_many_events",
                                  .detail = "a batch has at most " + std::to_string(limits_.batch_events_max) +
@@ -240,9 +221,31 @@ Ingest::Progress Ingest::decode_slice(Batch& batch)
         }
         if (!decode_one(batch, event)) return Progress::refused;
         ++batch.events;
-        ++events;
     }
     return Progress::more;
+}
+
+// The text of the batch's next event.
+Ingest::Progress Ingest::take_event(Batch& batch, std::size_t& budget, std::string_view& event)
+{
+    while (batch.ndjson && budget > 0) {
+        if (batch.at == batch.body.size()) return Progress::decoded;
+        event = schema::take_line(batch.body, batch.at);
+        budget -= std::min(budget, event.size() + 1);
+        if (!blank(event)) return Progress::event;
+    }
+    if (batch.ndjson) return Progress::more;
+
+    if (!batch.array) batch.array.emplace(batch.body);
+    using Step = schema::ArraySplitter::Step;
+    switch (batch.array->next(budget)) {
+    case Step::element: event = batch.array->element(); return Progress::event;
+    case Step::more: return Progress::more;
+    case Step::end: return Progress::decoded;
+    case Step::refused: break;
+    }
+    refuse(batch.reply, {.status = 400, .error = "bad_json", .detail = batch.array->complaint()});
+    return Progress::refused;
 }
 
 // False: the batch was refused for this event.
@@ -299,7 +302,7 @@ void Ingest::submit(std::shared_ptr<Batch> batch)
     if (batch->events == 0)
         return refuse(batch->reply, {.status = 422, .error = "empty_batch", .detail = "the batch has no events"});
     batch->body = {};
-    batch->elements = {};
+    batch->array.reset();
     auto const block = batch->block;
     if (!batch->partial)
         if (auto const refusal = engine_.admission().admit(batch->demand, batch->ticket))

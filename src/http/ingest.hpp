@@ -23,7 +23,7 @@ struct IngestLimits {
     std::size_t batch_events_max{10'000};
     // Of a batch decoded in one turn, so that other requests are served between.
     std::size_t slice_events{128};
-    std::size_t slice_bytes{128u << 10};  // and one event; blank lines count
+    std::size_t slice_bytes{128u << 10};  // and one line; what stands between events counts
     std::size_t partial_errors_max{1'000};  // listed by pointer in a partial answer; items after them have the first
     std::size_t undecoded_bytes_max{64u << 20};  // of batches that wait to be decoded; more are refused
 };
@@ -66,12 +66,12 @@ private:
     void          flush();
     void          schedule_flush();
 
-    enum class Progress : std::uint8_t { more, decoded, refused };
+    enum class Progress : std::uint8_t { event, more, decoded, refused };
 
     void     schedule_decode();
     void     decode_next();
     Progress decode_slice(Batch& batch);
-    bool     split(Batch& batch);
+    Progress take_event(Batch& batch, std::size_t& budget, std::string_view& event);
     bool     decode_one(Batch& batch, std::string_view event);
     bool     decode_partial(Batch& batch, schema::Decoded const& decoded, std::size_t before);
     void submit(std::shared_ptr<Batch> batch);

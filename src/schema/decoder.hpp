@@ -39,9 +39,6 @@ struct FieldError {
     std::string detail;
 };
 
-// The next line of NDJSON: from `at`, which is moved behind it, to before its LF or CR LF, or to the end of the text.
-std::string_view take_line(std::string_view text, std::size_t& at) noexcept;
-
 // Why bytes are not an event.
 struct DecodeError {
     bool                    is_json{true};  // false: not acceptable as JSON (400); true: acceptable but invalid (422)
@@ -74,10 +71,6 @@ public:
     // Appends one record to `out`, or leaves it as it was and says why not. `json` is one event without surrounding
     // blank space requirements, followed by `padding` readable bytes.
     std::optional<DecodeError> decode(std::string_view json, std::string& out, Decoded& decoded);
-
-    // Splits the text of a JSON array into its elements (views into `json`), checking only the outermost syntax; each
-    // element still goes through decode. At most `max` of them; one more gives code "too_many_events".
-    std::optional<DecodeError> split_array(std::string_view json, std::size_t max, std::vector<std::string_view>& out);
 
     // Slots of an event whose record was written with another version of its processor's fields. Appends a record
     // with the same bytes and new slots to `out`; nullopt result means it no longer decodes: error says why.

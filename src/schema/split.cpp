@@ -1,4 +1,4 @@
-#include "schema/decoder.hpp"
+#include "schema/split.hpp"
 
 #include <algorithm>
 #include <cstring>
@@ -6,56 +6,13 @@
 namespace sluice::schema {
 namespace {
 
-DecodeError refuse(char const* code, char const* detail)
-{
-    return {.is_json = false, .code = code, .detail = detail, .errors = {}};
-}
+bool is_blank(char c) noexcept { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
 
 std::string_view trim(std::string_view text) noexcept
 {
-    constexpr std::string_view blank = " \t\r\n";
-    auto const                 begin = text.find_first_not_of(blank);
-    if (begin == std::string_view::npos) return {};
-    return text.substr(begin, text.find_last_not_of(blank) + 1 - begin);
-}
-
-// Behind the string that starts at `begin`, or the end of the text if it never ends.
-std::size_t skip_string(std::string_view json, std::size_t begin) noexcept
-{
-    for (auto from = begin + 1; from < json.size();) {
-        auto const* const found = static_cast<char const*>(std::memchr(json.data() + from, '"', json.size() - from));
-        if (!found) break;
-        auto const quote = static_cast<std::size_t>(found - json.data());
-        auto       escapes = quote;
-        while (json[escapes - 1] == '\\') --escapes;
-        if ((quote - escapes) % 2 == 0) return quote + 1;
-        from = quote + 1;
-    }
-    return json.size();
-}
-
-// The comma or bracket that ends the element that starts at `begin`, or the end of the text.
-std::size_t skip_element(std::string_view json, std::size_t begin) noexcept
-{
-    std::size_t depth = 0;
-    for (auto i = begin; i < json.size();) {
-        switch (json[i]) {
-        case '"': i = skip_string(json, i); continue;
-        case '{':
-        case '[': ++depth; break;
-        case '}':
-        case ']':
-            if (depth == 0) return i;
-            --depth;
-            break;
-        case ',':
-            if (depth == 0) return i;
-            break;
-        default: break;
-        }
-        ++i;
-    }
-    return json.size();
+    while (!text.empty() && is_blank(text.front())) text.remove_prefix(1);
+    while (!text.empty() && is_blank(text.back())) text.remove_suffix(1);
+    return text;
 }
 
 }  // namespace
@@ -69,28 +26,76 @@ std::string_view take_line(std::string_view text, std::size_t& at) noexcept
     return line;
 }
 
-std::optional<DecodeError>
-Decoder::split_array(std::string_view json, std::size_t max, std::vector<std::string_view>& out)
+ArraySplitter::ArraySplitter(std::string_view json) noexcept : json_(trim(json))
 {
-    out.clear();
-    json = trim(json);
-    if (json.size() < 2 || json.front() != '[' || json.back() != ']') return refuse("bad_json", "must be an array");
-    if (trim(json.substr(1, json.size() - 2)).empty()) return std::nullopt;
+    if (json_.size() < 2 || json_.front() != '[' || json_.back() != ']')
+        complaint_ = "must be an array";
+    else
+        ended_ = trim(json_.substr(1, json_.size() - 2)).empty();
+    begin_ = at_ = 1;
+}
 
-    for (std::size_t begin = 1;;) {
-        auto const end = skip_element(json, begin);
-        if (end == json.size()) return refuse("bad_json", "the array does not end");
-        auto const element = trim(json.substr(begin, end - begin));
-        if (element.empty()) return refuse("bad_json", "an element is missing");
-        if (out.size() == max) return refuse("too_many_events", "the array has too many elements");
-        out.push_back(element);
-        if (json[end] == ',') {
-            begin = end + 1;
+ArraySplitter::Step ArraySplitter::next(std::size_t& budget) noexcept
+{
+    if (complaint_ != nullptr) return Step::refused;
+    if (ended_) return Step::end;
+    while (at_ < json_.size()) {
+        if (budget == 0) return Step::more;
+        if (in_string_) {
+            skip_string(budget);
             continue;
         }
-        if (json[end] == ']' && end + 1 == json.size()) return std::nullopt;
-        return refuse("bad_json", json[end] == ']' ? "something follows the array" : "a bracket closes nothing");
+        --budget;
+        switch (json_[at_]) {
+        case '"': in_string_ = true; break;
+        case '{':
+        case '[': ++depth_; break;
+        case '}':
+        case ']':
+            if (depth_ == 0) return finish_element();
+            --depth_;
+            break;
+        case ',':
+            if (depth_ == 0) return finish_element();
+            break;
+        default: break;
+        }
+        ++at_;
     }
+    return refuse("the array does not end");
+}
+
+ArraySplitter::Step ArraySplitter::refuse(char const* complaint) noexcept
+{
+    complaint_ = complaint;
+    return Step::refused;
+}
+
+// A comma or a bracket stands behind it.
+ArraySplitter::Step ArraySplitter::finish_element() noexcept
+{
+    element_ = trim(json_.substr(begin_, at_ - begin_));
+    if (element_.empty()) return refuse("an element is missing");
+    if (json_[at_] == '}') return refuse("a bracket closes nothing");
+    ended_ = json_[at_] == ']';
+    if (ended_ && at_ + 1 != json_.size()) return refuse("something follows the array");
+    begin_ = ++at_;
+    return Step::element;
+}
+
+// To behind the string's end, as far as the budget goes.
+void ArraySplitter::skip_string(std::size_t& budget) noexcept
+{
+    auto const        part = std::min(budget, json_.size() - at_);
+    auto const* const found = static_cast<char const*>(std::memchr(json_.data() + at_, '"', part));
+    auto const        quote = found == nullptr ? at_ + part : static_cast<std::size_t>(found - json_.data());
+    budget -= found == nullptr ? part : quote + 1 - at_;
+    at_ = quote;
+    if (found == nullptr) return;
+    auto escapes = quote;
+    while (json_[escapes - 1] == '\\') --escapes;
+    in_string_ = (quote - escapes) % 2 != 0;
+    ++at_;
 }
 
 }  // namespace sluice::schema

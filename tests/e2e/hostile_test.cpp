@@ -305,7 +305,8 @@ TEST_F(Hostile, EveryBombIsRefusedByNameWithinTheMemoryLimit)
     for (auto const& [name, body, status, error] : std::vector<Case>{
              {"16 million brackets", std::string(batch_max, '['), 400, "bad_json"},
              {"one giant element", "[[" + repeated(5'000'000, "0,") + "0]]", 413, "too_large"},
-             {"a million elements", '[' + repeated(1'000'000, "1,") + "1]", 413, "too_many_events"},
+             {"10,001 elements", '[' + repeated(10'000, event("") + ',') + event("") + ']', 413, "too_many_events"},
+             {"a million elements", '[' + repeated(1'000'000, "1,") + "1]", 422, "wrong_type"},
          }) {
         SCOPED_TRACE(name);
         expect_refused(http_.post("/v1/events/batch", body), status, error);

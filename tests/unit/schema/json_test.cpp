@@ -1,6 +1,8 @@
 // What is acceptable as JSON, whatever it says. An event of a type that nobody knows has a free payload.
 #include "fixture.hpp"
 
+#include "schema/split.hpp"
+
 #include <nlohmann/json.hpp>
 
 #include <random>
@@ -372,12 +374,18 @@ TEST_F(Strictness, AgreesWithAnotherStrictParserOnRandomTexts)
 
 class Splitting : public DecoderTest {
 protected:
-    std::vector<std::string> split(std::string_view json, std::size_t max = 100)
+    std::vector<std::string> split(std::string_view json, std::size_t portion = 1'000)
     {
-        std::vector<std::string_view> views;
-        auto const                    error = decoder_.split_array(json, max, views);
-        if (error) return {"error " + error->code};
-        return {views.begin(), views.end()};
+        std::vector<std::string> elements;
+        ArraySplitter            splitter(json);
+        using Step = ArraySplitter::Step;
+        for (;;) {
+            auto       budget = portion;
+            auto const step = splitter.next(budget);
+            if (step == Step::element) elements.emplace_back(splitter.element());
+            if (step == Step::refused) return {"refused"};
+            if (step == Step::end) return elements;
+        }
     }
     using Texts = std::vector<std::string>;
 };
@@ -419,13 +427,15 @@ TEST_F(Splitting, RefusesWhatIsNotAnArray)
     for (auto const* const text :
          {"", " ", "[", "]", "{}", "1", "[1", "[1,]", "[,1]", "[,]", "[1]]", "[1][2]", "[1],", "[\"a]", "[[1]", "[1}",
           "[1}]", "[1]x", "[\"\\\"]"})
-        EXPECT_EQ(split(text), Texts{"error bad_json"}) << text;
+        EXPECT_EQ(split(text), Texts{"refused"}) << text;
 }
 
-TEST_F(Splitting, RefusesOneElementMoreThanTheMaximum)
+TEST_F(Splitting, IsTheSameInPortionsOfAnySize)
 {
-    EXPECT_EQ(split("[1,2,3]", 3).size(), 3u);
-    EXPECT_EQ(split("[1,2,3,4]", 3), Texts{"error too_many_events"});
+    std::string_view const json = R"( [ {"a":"b\"]"} , [1,[2,"\\"]],"\\\"," ,3] )";
+    auto const             elements = split(json);
+    ASSERT_EQ(elements.size(), 4u);
+    for (std::size_t portion = 1; portion < json.size(); ++portion) EXPECT_EQ(split(json, portion), elements);
 }
 
 }  // namespace
