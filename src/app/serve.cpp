@@ -197,7 +197,9 @@ private:
 
     void end()
     {
-        signals_.cancel();
+        // A signal from now on would find no handler any more and kill what is about to end in order.
+        signals_.clear();
+        for (int const signal : {SIGTERM, SIGINT}) std::signal(signal, SIG_IGN);
         sampler_.cancel();
         deadline_.cancel();
         io_.stop();
