@@ -34,7 +34,10 @@ int state(Remote const& remote, bool as_json);
 // `path` may be "-".
 int ingest(Remote const& remote, std::string const& path, std::size_t batch, bool as_json);
 
-int config_show(Loaded const& loaded, bool as_json);
+// As a settings file; with `origin` as a table that says where each value comes from.
+int config_show(Loaded const& loaded, bool origin, bool as_json);
+// Says everything for which `serve` would refuse these settings.
+int config_check(Loaded const& loaded, bool as_json);
 
 // The exit code that fits an error of opening or reading a log.
 int exit_code(Error const& error);

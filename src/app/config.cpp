@@ -1,11 +1,14 @@
 #include "app/config.hpp"
 
+#include <boost/asio/ip/address.hpp>
 #include <toml++/toml.h>
 
 #include <algorithm>
 #include <charconv>
 #include <fstream>
+#include <sstream>
 #include <sys/stat.h>
+#include <unistd.h>
 
 namespace sluice::app {
 
@@ -88,55 +91,57 @@ Result<> set_bool(bool& target, std::string_view text)
 
 std::string file_name() { return "sluice.toml"; }
 
+struct FileValue {
+    std::string value;
+    std::string place;  // "sluice.toml:3"
+};
+using FileValues = std::map<std::string, FileValue>;
+
+// nullopt: not something a setting can be.
+std::optional<std::string> text_of(toml::node const& node)
+{
+    if (auto const* const list = node.as_array()) {
+        std::vector<std::string> parts;
+        for (auto const& element : *list) {
+            auto const part = element.is_array() ? std::nullopt : text_of(element);
+            if (!part) return std::nullopt;
+            parts.push_back(*part);
+        }
+        return join(parts);
+    }
+    if (auto const value = node.value_exact<bool>()) return *value ? "true" : "false";
+    if (auto const value = node.value_exact<std::int64_t>()) return std::to_string(*value);
+    return node.value_exact<std::string>();
+}
+
 // Values of a file by dotted key; arrays become comma-separated.
-Result<> flatten(toml::table const& table, std::string const& prefix, std::map<std::string, std::string>& out)
+void flatten(
+    toml::table const& table, std::string const& prefix, std::string const& file, FileValues& values,
+    std::vector<std::string>& problems)
 {
     for (auto const& [name, node] : table) {
         auto const key = prefix + std::string(name.str());
-        if (auto const* inner = node.as_table()) {
-            if (auto const flat = flatten(*inner, key + ".", out); !flat) return flat;
-        } else if (auto const* list = node.as_array()) {
-            std::vector<std::string> parts;
-            for (auto const& element : *list) {
-                if (auto const text = element.value<std::string>())
-                    parts.push_back(*text);
-                else if (auto const integer = element.value<std::int64_t>())
-                    parts.push_back(std::to_string(*integer));
-                else
-                    return bad(key, "a list of texts or integers");
-            }
-            out[key] = join(parts);
-        } else if (node.is_boolean()) {
-            out[key] = *node.value<bool>() ? "true" : "false";
-        } else if (node.is_integer()) {
-            out[key] = std::to_string(*node.value<std::int64_t>());
-        } else if (node.is_string()) {
-            out[key] = *node.value<std::string>();
-        } else {
-            return bad(key, "a text, an integer, a boolean or a list of them");
-        }
+        auto const place = file + ':' + std::to_string(node.source().begin.line);
+        if (auto const* inner = node.as_table())
+            flatten(*inner, key + ".", file, values, problems);
+        else if (auto text = text_of(node))
+            values[key] = {std::move(*text), place};
+        else
+            problems.push_back(place + ": " + key + " is not a text, an integer, a boolean or a list of them");
     }
-    return {};
 }
 
-Result<std::map<std::string, std::string>> read_file(std::string const& file)
+FileValues read_file(std::string const& file, std::vector<std::string>& problems)
 {
-    std::map<std::string, std::string> values;
+    FileValues values;
     try {
-        auto const table = toml::parse_file(file);
-        if (auto const flat = flatten(table, "", values); !flat) return flat.error();
+        flatten(toml::parse_file(file), "", file, values, problems);
     } catch (toml::parse_error const& error) {
-        return Error{Errc::invalid, "config", file + ": " + std::string(error.description())};
+        auto const line = error.source().begin.line;
+        problems.push_back(
+            file + (line == 0 ? "" : ':' + std::to_string(line)) + ": " + std::string(error.description()));
     }
     return values;
-}
-
-// Which origin of two wins: the higher.
-int rank(std::string_view origin)
-{
-    if (origin == "flag") return 3;
-    if (origin == "environment") return 2;
-    return origin == "default" ? 0 : 1;
 }
 
 std::string unknown_key(std::string const& what)
@@ -144,6 +149,33 @@ std::string unknown_key(std::string const& what)
     std::string known;
     for (auto const& setting : settings()) known += (known.empty() ? "" : ", ") + std::string(setting.key);
     return what + " is not a setting; known are: " + known;
+}
+
+bool is_ip_address(std::string host)
+{
+    if (host.starts_with('[') && host.ends_with(']')) host = host.substr(1, host.size() - 2);
+    boost::system::error_code error;
+    boost::asio::ip::make_address(host, error);
+    return !error || host == "localhost";
+}
+
+// Integers and booleans bare, anything else in quotes.
+std::string toml_value(std::string const& value)
+{
+    std::int64_t integer{};
+    auto const   end = std::from_chars(value.data(), value.data() + value.size(), integer).ptr;
+    if (std::to_string(integer) == std::string(value.data(), end) && end == value.data() + value.size()) return value;
+    if (value == "true" || value == "false") return value;
+    std::ostringstream out;
+    out << toml::toml_formatter{toml::value<std::string>(value), toml::format_flags::none};
+    return out.str();
+}
+
+std::string toml_list(std::string const& value)
+{
+    std::string list;
+    for (auto const& part : split(value)) list += (list.empty() ? "" : ", ") + toml_value(part);
+    return '[' + list + ']';
 }
 
 }  // namespace
@@ -168,7 +200,7 @@ std::vector<Setting> const& settings()
              c.http_hosts = split(v);
              return {};
          },
-         [](Config const& c) { return join(c.http_hosts); }},
+         [](Config const& c) { return join(c.http_hosts); }, true},
         {"http.open_status", "serve /health/detailed and /metrics without a key", "", false,
          [](Config& c, std::string_view v) { return set_bool(c.http_open_status, v); },
          [](Config const& c) { return std::string(c.http_open_status ? "true" : "false"); }},
@@ -181,7 +213,7 @@ std::vector<Setting> const& settings()
          },
          [](Config const& c) { return std::to_string(c.queue.bytes); }},
         {"queue.tier_limits", "per cent of the capacity at which LOW,NORMAL,HIGH,CRITICAL are refused", "", false,
-         set_tier_limits, [](Config const& c) { return join(c.queue.percent); }},
+         set_tier_limits, [](Config const& c) { return join(c.queue.percent); }, true},
         {"log.reserve_bytes", "free disk space below which nothing is accepted", "", false,
          [](Config& c, std::string_view v) {
              return set_number<std::uint64_t>(c.log_reserve_bytes, v, 0, std::uint64_t{1} << 50);
@@ -241,7 +273,13 @@ std::string variable_of(Setting const& setting)
     return variable;
 }
 
-Result<Loaded> load_config(
+std::string_view source_name(Source source)
+{
+    constexpr std::string_view names[] = {"default", "file", "environment", "flag"};
+    return names[static_cast<std::size_t>(source)];
+}
+
+Loaded load_config(
     std::map<std::string, std::string> const& flags, char const* const* environment, std::string const& file)
 {
     std::map<std::string, std::string> variables;
@@ -252,68 +290,112 @@ Result<Loaded> load_config(
     }
     auto source = file;
     if (source.empty() && std::ifstream(file_name()).good()) source = file_name();
-    std::map<std::string, std::string> from_file;
-    if (!source.empty()) {
-        auto values = read_file(source);
-        if (!values) return values.error();
-        from_file = std::move(*values);
-    }
 
-    Loaded loaded;
+    Loaded     loaded;
+    auto&      problems = loaded.problems;
+    FileValues from_file;
+    if (!source.empty()) from_file = read_file(source, problems);
     for (auto const& setting : settings()) {
         std::string const key(setting.key);
         auto const        variable = variable_of(setting);
-        Origin            origin{.value = {}, .from = "default"};
+        Origin            origin;
         if (auto const flag = flags.find(key); flag != flags.end()) {
-            origin = {flag->second, "flag"};
+            origin = {flag->second, Source::flag, flag_of(setting)};
         } else if (auto const own = variables.find(variable); own != variables.end()) {
-            origin = {own->second, "environment"};
+            origin = {own->second, Source::environment, variable};
         } else if (auto const alias = variables.find(std::string(setting.alias));
                    !setting.alias.empty() && alias != variables.end() && !alias->second.empty()) {
-            origin = {alias->second, "environment"};
+            origin = {alias->second, Source::environment, alias->first};
         } else if (auto const value = from_file.find(key); value != from_file.end()) {
-            origin = {value->second, source};
+            origin = {value->second.value, Source::file, value->second.place};
         }
-        if (origin.from != "default")
+        if (origin.source != Source::standard)
             if (auto const set = setting.set(loaded.config, origin.value); !set)
-                return Error{Errc::invalid, "config", key + " (" + origin.from + "): " + set.error().detail};
+                problems.push_back(
+                    key + " (" + std::string(source_name(origin.source)) + ' ' + origin.name +
+                    "): " + set.error().detail);
         origin.value = setting.show(loaded.config);
         if (setting.secret && !origin.value.empty()) origin.value = "********";
         loaded.origins.emplace(key, std::move(origin));
         variables.erase(variable);
         from_file.erase(key);
     }
-    if (!from_file.empty())
-        return Error{Errc::invalid, "config", source + ": " + unknown_key(from_file.begin()->first)};
+    for (auto const& [key, value] : from_file) problems.push_back(value.place + ": " + unknown_key(key));
     for (auto const& [name, value] : variables)
-        if (name.starts_with("SLUICE_")) return Error{Errc::invalid, "config", unknown_key(name)};
+        if (name.starts_with("SLUICE_")) problems.push_back(unknown_key(name));
 
     // The key itself and the file that holds one are the same setting: where both are given, the stronger origin wins.
-    auto const& direct = loaded.origins.at("key").from;
-    auto const& by_file = loaded.origins.at("key_file").from;
-    if (!loaded.config.key_file.empty() && (loaded.config.key.empty() || rank(by_file) > rank(direct))) {
+    auto const direct = loaded.origins.at("key").source;
+    auto const by_file = loaded.origins.at("key_file").source;
+    auto&      config = loaded.config;
+    if (!config.key_file.empty() && (config.key.empty() || by_file > direct)) {
         struct stat info {};
-        std::ifstream in(loaded.config.key_file);
-        if (!in || stat(loaded.config.key_file.c_str(), &info) != 0)
-            return Error{Errc::invalid, "config", "cannot read key_file " + loaded.config.key_file};
-        if ((info.st_mode & 077) != 0)
-            return Error{Errc::invalid, "config", loaded.config.key_file + " is open to others: chmod 600 it"};
-        std::getline(in, loaded.config.key);
+        std::ifstream in(config.key_file);
+        bool const    is_read = in && stat(config.key_file.c_str(), &info) == 0;
+        // What root lets somebody else read was handed to them, as systemd's credentials and mounted secrets are.
+        bool const is_handed = info.st_uid == 0 && geteuid() != 0;
+        if (!is_read)
+            problems.push_back("cannot read key_file " + config.key_file);
+        else if ((info.st_mode & 077) != 0 && !is_handed)
+            problems.push_back(config.key_file + " is open to others: chmod 600 it");
+        else if (std::getline(in, config.key); config.key.empty())
+            problems.push_back("key_file " + config.key_file + " is empty");
     }
     return loaded;
 }
 
-std::optional<Error> refuse_to_serve(Config const& config)
+std::vector<std::string> refusals_to_serve(Config const& config)
 {
     static constexpr std::string_view samples[] = {
         "your-secure-key-here", "dev-internal-key-change-in-prod", "your-key", "changeme"};
-    auto const refuse = [](std::string detail) { return Error{Errc::invalid, "config", std::move(detail)}; };
+    std::vector<std::string> refusals;
     if (config.key.empty())
-        return refuse("serve needs a key: set INTERNAL_API_KEY, or key_file to a file that holds one");
-    if (std::find(std::begin(samples), std::end(samples), config.key) != std::end(samples))
-        return refuse("the key is a sample from documentation: make one with `openssl rand -hex 32`");
-    if (config.key.size() < 16) return refuse("the key is shorter than 16 characters");
-    return std::nullopt;
+        refusals.emplace_back("serve needs a key: set INTERNAL_API_KEY, or key_file to a file that holds one");
+    else if (std::find(std::begin(samples), std::end(samples), config.key) != std::end(samples))
+        refusals.emplace_back("the key is a sample from documentation: make one with `openssl rand -hex 32`");
+    else if (config.key.size() < 16)
+        refusals.emplace_back("the key is shorter than 16 characters");
+    if (auto const address = parse_address(config.listen); !address)
+        refusals.push_back("listen: '" + config.listen + "' is not HOST:PORT");
+    else if (!is_ip_address(address->host))
+        refusals.push_back("listen: '" + address->host + "' is not an IP address");
+    return refusals;
+}
+
+std::string to_toml(Loaded const& loaded)
+{
+    // In the order of their first settings; those of no table must stand before every table.
+    std::vector<std::pair<std::string, std::string>> tables{{"", ""}};
+    for (auto const& setting : settings()) {
+        auto const dot = setting.key.find('.');
+        bool const is_inside = dot != setting.key.npos;
+        auto const name = is_inside ? setting.key.substr(0, dot) : "";
+        auto       table =
+            std::find_if(tables.begin(), tables.end(), [&](auto const& known) { return known.first == name; });
+        if (table == tables.end()) table = tables.insert(table, {std::string(name), "\n[" + std::string(name) + "]\n"});
+
+        auto const& value = loaded.origins.at(std::string(setting.key)).value;
+        bool const  is_unset = value.empty() && !setting.is_list;
+        auto&       text = table->second;
+        text += "# " + std::string(setting.help) + (setting.secret || is_unset ? "\n# " : "\n");
+        text += std::string(setting.key.substr(is_inside ? dot + 1 : 0)) + " = ";
+        text += (setting.is_list ? toml_list(value) : toml_value(value)) + '\n';
+    }
+    std::string text;
+    for (auto const& table : tables) text += table.second;
+    return text;
+}
+
+std::optional<Address> parse_address(std::string const& listen)
+{
+    auto const colon = listen.rfind(':');
+    if (colon == listen.npos || colon == 0) return std::nullopt;
+    Address           address{listen.substr(0, colon), 0};
+    auto const* const begin = listen.data() + colon + 1;
+    auto const* const end = listen.data() + listen.size();
+    auto const [last, error] = std::from_chars(begin, end, address.port);
+    if (error != std::errc{} || last != end || begin == end) return std::nullopt;
+    return address;
 }
 
 }  // namespace sluice::app

@@ -7,7 +7,9 @@
 
 #include <sluice/result.hpp>
 
+#include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -38,6 +40,7 @@ struct Setting {
     bool             secret{false};
     Result<> (*set)(Config&, std::string_view);
     std::string (*show)(Config const&);
+    bool is_list{false};  // of comma-separated parts
 };
 
 std::vector<Setting> const& settings();
@@ -45,22 +48,41 @@ std::vector<Setting> const& settings();
 std::string flag_of(Setting const& setting);
 std::string variable_of(Setting const& setting);
 
+// Of two origins the higher wins.
+enum class Source : std::uint8_t { standard, file, environment, flag };
+
 struct Origin {
-    std::string value;
-    std::string from;  // "flag", "environment", a file's name, "default"
+    std::string value;     // as Setting::show has it; stars for a secret
+    Source      source{};
+    std::string name;      // "--queue-capacity", "SLUICE_QUEUE_CAPACITY", "sluice.toml:3"; empty for a default
 };
+
+// "flag", "environment", "file", "default".
+std::string_view source_name(Source source);
 
 struct Loaded {
     Config                        config;
-    std::map<std::string, Origin> origins;  // by key
+    std::map<std::string, Origin> origins;   // by key
+    std::vector<std::string>      problems;  // not empty: the configuration must not be used
 };
 
 // `flags` by key; `environment` is the process's; `file` may be empty. Unknown SLUICE_* variables and unknown keys of
-// the file are errors.
-Result<Loaded> load_config(
+// the file are problems.
+Loaded load_config(
     std::map<std::string, std::string> const& flags, char const* const* environment, std::string const& file);
 
-// Why a server must not start with this configuration; nullopt if it may.
-std::optional<Error> refuse_to_serve(Config const& config);
+// Every reason why a server must not start with this configuration.
+std::vector<std::string> refusals_to_serve(Config const& config);
+
+// The settings as a file that load_config reads; secrets are left out.
+std::string to_toml(Loaded const& loaded);
+
+struct Address {
+    std::string   host;
+    std::uint16_t port{0};
+};
+
+// HOST:PORT
+std::optional<Address> parse_address(std::string const& listen);
 
 }  // namespace sluice::app

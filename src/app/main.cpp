@@ -1,8 +1,8 @@
 #include "app/commands.hpp"
+#include "app/completion.hpp"
 #include "app/exit_codes.hpp"
 
 #include <CLI/CLI.hpp>
-#include <boost/json.hpp>
 #include <fmt/format.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
@@ -12,15 +12,6 @@
 namespace sluice::app {
 
 namespace {
-
-int config_show_text(Loaded const& loaded)
-{
-    for (auto const& setting : settings()) {
-        auto const& origin = loaded.origins.at(std::string(setting.key));
-        fmt::print("{:<20} {:<28} {}\n", setting.key, origin.value.empty() ? "-" : origin.value, origin.from);
-    }
-    return Exit::ok;
-}
 
 int run(int argc, char** argv)
 {
@@ -83,9 +74,19 @@ int run(int argc, char** argv)
     with_settings(export_command);
     auto* const config_command = cli.add_subcommand("config", "settings");
     config_command->require_subcommand(1);
-    auto* const show_command = config_command->add_subcommand("show", "every setting, its value and its origin");
+    auto* const show_command = config_command->add_subcommand("show", "every setting, as a sluice.toml");
+    bool        with_origin = false;
+    show_command->add_flag("--origin", with_origin, "print a table that says where each value comes from");
     with_settings(show_command);
     with_json(show_command);
+    auto* const check_command = config_command->add_subcommand("check", "say what `serve` would refuse");
+    with_settings(check_command);
+    with_json(check_command);
+    auto* const completion_command = cli.add_subcommand("completion", "print a completion script for a shell");
+    completion_command->require_subcommand(1);
+    completion_command->add_subcommand("bash", "for ~/.bashrc: eval \"$(sluice completion bash)\"");
+    completion_command->add_subcommand("zsh", "for ~/.zshrc, after compinit: eval \"$(sluice completion zsh)\"");
+    completion_command->add_subcommand("fish", "for config.fish: sluice completion fish | source");
     auto* const version_command = cli.add_subcommand("version", "what this is");
     with_json(version_command);
 
@@ -99,34 +100,27 @@ int run(int argc, char** argv)
         fmt::print(fmt::runtime(as_json ? "{{\"version\":\"{}\"}}\n" : "sluice {}\n"), SLUICE_VERSION);
         return Exit::ok;
     }
+    if (*completion_command) {
+        fmt::print("{}", completion(cli, completion_command->get_subcommands().at(0)->get_name()));
+        return Exit::ok;
+    }
 
     auto const loaded = load_config(flags, environ, file);
-    if (!loaded) {
-        fmt::print(stderr, "sluice: {}\n", loaded.error().detail);
-        return Exit::usage;
-    }
-    remote.key = loaded->config.key;
-    if (*serve_command) return serve(loaded->config);
-    if (*replay_command) return replay(loaded->config, as_json);
-    if (*verify_command) return verify(loaded->config, as_json);
-    if (*info_command) return log_info(loaded->config, as_json);
-    if (*export_command) return log_export(loaded->config, selection);
+    if (*check_command) return config_check(loaded, as_json);
+    for (auto const& problem : loaded.problems) fmt::print(stderr, "sluice: {}\n", problem);
+    if (!loaded.problems.empty()) return Exit::usage;
+    remote.key = loaded.config.key;
+    if (*serve_command) return serve(loaded.config);
+    if (*replay_command) return replay(loaded.config, as_json);
+    if (*verify_command) return verify(loaded.config, as_json);
+    if (*info_command) return log_info(loaded.config, as_json);
+    if (*export_command) return log_export(loaded.config, selection);
     if (*state_command) return state(remote, as_json);
     if (*ingest_command) return ingest(remote, input, batch, as_json);
-    return config_show(*loaded, as_json);
+    return config_show(loaded, with_origin, as_json);
 }
 
 }  // namespace
-
-int config_show(Loaded const& loaded, bool as_json)
-{
-    if (!as_json) return config_show_text(loaded);
-    boost::json::object object;
-    for (auto const& [key, origin] : loaded.origins)
-        object[key] = boost::json::object{{"value", origin.value}, {"origin", origin.from}};
-    fmt::print("{}\n", boost::json::serialize(object));
-    return Exit::ok;
-}
 
 }  // namespace sluice::app
 

@@ -17,7 +17,6 @@
 #include <boost/asio/steady_timer.hpp>
 #include <spdlog/spdlog.h>
 
-#include <charconv>
 #include <csignal>
 #include <cstdio>
 #include <random>
@@ -30,23 +29,6 @@ namespace asio = boost::asio;
 namespace {
 
 constexpr auto drain_limit = std::chrono::seconds(30);
-
-struct Address {
-    std::string   host;
-    std::uint16_t port{0};
-};
-
-std::optional<Address> parse_address(std::string const& listen)
-{
-    auto const colon = listen.rfind(':');
-    if (colon == listen.npos || colon == 0) return std::nullopt;
-    Address address{listen.substr(0, colon), 0};
-    auto const* const begin = listen.data() + colon + 1;
-    auto const* const end = listen.data() + listen.size();
-    auto const [last, error] = std::from_chars(begin, end, address.port);
-    if (error != std::errc{} || last != end || begin == end) return std::nullopt;
-    return address;
-}
 
 bool is_loopback(std::string const& host)
 {
@@ -83,7 +65,6 @@ public:
     int run()
     {
         auto const address = parse_address(config_.listen);
-        if (!address) return report({Errc::invalid, "config", "listen: '" + config_.listen + "' is not HOST:PORT"});
         auto const start = clock_.now();
         std::vector<std::string> refused;
         auto const               folded = engine_.recover(&refused);
@@ -259,10 +240,9 @@ int exit_code(Error const& error)
 
 int serve(Config const& config)
 {
-    if (auto const refused = refuse_to_serve(config)) {
-        spdlog::error("{}", refused->detail);
-        return Exit::usage;
-    }
+    auto const refusals = refusals_to_serve(config);
+    for (auto const& refusal : refusals) spdlog::error("{}", refusal);
+    if (!refusals.empty()) return Exit::usage;
     std::signal(SIGPIPE, SIG_IGN);
     SystemClock const clock;
     auto log = adapters::open_rocksdb_log({.directory = config.data, .reserve_bytes = config.log_reserve_bytes});
