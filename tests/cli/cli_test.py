@@ -32,11 +32,11 @@ class Verbs(unittest.TestCase):
         os.chmod(path, mode)
         return path
 
-    def run_sluice(self, *words, **environment):
+    def run_sluice(self, *words, program=SLUICE, user=None, **environment):
         clean = {name: value for name, value in os.environ.items()
                  if not name.startswith("SLUICE_") and name not in ("INTERNAL_API_KEY", "ENVIRONMENT")}
-        return subprocess.run([SLUICE, *words], cwd=self.directory.name, env={**clean, **environment}, timeout=60,
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        return subprocess.run([program, *words], cwd=self.directory.name, env={**clean, **environment}, timeout=60,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, user=user)
 
     def output(self, *words, **environment):
         run = self.run_sluice(*words, **environment)
@@ -94,6 +94,18 @@ class Config(Verbs):
         self.assertEqual(self.output("config", "check", "--key-file", self.write("key", KEY)), "ok\n")
         self.assertEqual(json.loads(self.output("config", "check", "--json", INTERNAL_API_KEY=KEY)),
                          {"ok": True, "problems": []})
+
+    def test_a_key_file_open_to_others_is_refused_unless_root_handed_it_over(self):
+        key_file = self.write("key", KEY, 0o644)
+        self.assertEqual(self.run_sluice("config", "check", "--key-file", key_file).returncode, 2)
+        if os.geteuid() != 0:
+            return  # only root can hand over
+        os.chmod(self.directory.name, 0o755)
+        program, nobody = shutil.copy(SLUICE, self.directory.name), 65534
+        for owner, code in ((0, 0), (nobody, 2)):
+            os.chown(key_file, owner, owner)
+            check = self.run_sluice("config", "check", "--key-file", key_file, program=program, user=nobody)
+            self.assertEqual(check.returncode, code, (owner, check.stderr))
 
     def test_check_names_every_problem_and_serve_refuses_each(self):
         key = {"INTERNAL_API_KEY": KEY}
