@@ -19,6 +19,7 @@
 
 #include <csignal>
 #include <cstdio>
+#include <filesystem>
 #include <random>
 #include <thread>
 
@@ -33,6 +34,20 @@ constexpr auto drain_limit = std::chrono::seconds(30);
 bool is_loopback(std::string const& host)
 {
     return host == "localhost" || host == "::1" || host == "[::1]" || host.starts_with("127.");
+}
+
+// Of all files; one that goes while it is looked at counts as nothing.
+std::uint64_t bytes_below(std::filesystem::path const& directory)
+{
+    std::uint64_t   bytes = 0;
+    std::error_code error;
+    for (std::filesystem::recursive_directory_iterator file(directory, error), end; !error && file != end;
+         file.increment(error)) {
+        std::error_code gone;
+        auto const      size = file->is_regular_file(gone) ? file->file_size(gone) : 0;
+        if (!gone) bytes += size;
+    }
+    return bytes;
 }
 
 // Everything that runs while the server serves. Members die in reverse order: connections before the engine.
@@ -132,7 +147,7 @@ private:
             .refused_draining = refused.draining, .answers_cut = http.answers_cut, .waiting = ingest_.waiting()};
         for (int const status : http::Counters::refusal_statuses)
             numbers.refused_unseen.emplace_back(status, http.refused_with(status));
-        return telemetry::metrics_text(engine_, *graph_, answers_, numbers);
+        return telemetry::metrics_text(engine_, *graph_, answers_, numbers, bytes_below(config_.data));
     }
 
     void sample()

@@ -1,6 +1,10 @@
 // What the engine counts. Relaxed: each number is exact, a set of them read together is not a snapshot.
 #pragma once
 
+#include "engine/delays.hpp"
+
+#include <sluice/event.hpp>
+
 #include <atomic>
 #include <cstdint>
 
@@ -23,6 +27,8 @@ struct Counters {
     Count commit_ns{0};      // time spent in EventLog::append
     Count work_ns{0};        // time workers spent on micro-batches
     Count batches{0};        // micro-batches
+
+    std::array<Delays, tier_count> delays;  // of events workers applied, by tier
 };
 
 inline void add(Counters::Count& count, std::uint64_t n) noexcept { count.fetch_add(n, std::memory_order_relaxed); }

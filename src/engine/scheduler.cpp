@@ -56,7 +56,8 @@ void LaneScheduler::append(LaneId id, Pending const& event, Clock::Mono now)
         slot = free_entries_.back();
         free_entries_.pop_back();
     }
-    entries_[slot] = Entry{event, now, none};
+    entries_[slot] = Entry{event, none};
+    entries_[slot].event.since = now;
 
     auto&      lane = lanes_[id];
     bool const was_empty = lane.head == none;
@@ -229,7 +230,7 @@ LaneId LaneScheduler::overdue(Clock::Mono now) const
     for (std::size_t t = 0; t < tier_count; ++t) {
         if (by_age_[t].empty() || options_.max_wait[t] == std::chrono::milliseconds::max()) continue;
         auto const id = by_age_[t].front();
-        if (now - head(lanes_[id]).since <= options_.max_wait[t]) continue;
+        if (now - head(lanes_[id]).event.since <= options_.max_wait[t]) continue;
         if (oldest == none || older(id, oldest)) oldest = id;
     }
     return oldest;
@@ -284,7 +285,7 @@ LaneStats LaneScheduler::stats(Clock::Mono now) const
     std::lock_guard lock(mutex_);
     LaneStats stats{.pending = pending_, .oldest_age = {}, .lanes = lane_by_key_.size(), .blocked = blocked_};
     for (std::size_t t = 0; t < tier_count; ++t)
-        if (!by_age_[t].empty()) stats.oldest_age[t] = now - head(lanes_[by_age_[t].front()]).since;
+        if (!by_age_[t].empty()) stats.oldest_age[t] = now - head(lanes_[by_age_[t].front()]).event.since;
     return stats;
 }
 

@@ -32,6 +32,7 @@ struct Pending {
     Tier          tier{};
     Sequence      sequence{};
     WallTime      received_at{};
+    Clock::Mono   since{};  // set by push()
 };
 
 // Consecutive events from the head of one lane.
@@ -119,7 +120,6 @@ private:
 
     struct Entry {
         Pending       event;
-        Clock::Mono   since{};
         std::uint32_t next{none};
     };
 

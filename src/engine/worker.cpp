@@ -28,6 +28,7 @@ Result<bool> Worker::step()
     // Before the lanes go on: who sees nothing pending must see the watermark at the end.
     deps_.watermark.settled(settled_, stale_);
     deps_.admission.release(static_cast<std::uint32_t>(settled_.size()), 0);
+    measure();
     for (std::size_t i = 0; i < batch_.runs.size(); ++i) conclude(batch_.runs[i], results_[i]);
 
     add(deps_.counters.batches, 1);
@@ -72,6 +73,26 @@ void Worker::settle(std::span<graph::Outcome const> outcomes, std::uint32_t firs
     add(deps_.counters.applied, outcomes.size());
     add(deps_.counters.stale, stale);
     stale_ += stale;
+}
+
+// Neighbours tend to have become durable together: they are counted together.
+void Worker::measure()
+{
+    auto const now = deps_.clock.now();
+    for (std::size_t r = 0; r < results_.size(); ++r) {
+        auto const events =
+            std::span<Pending const>(batch_.events).subspan(batch_.runs[r].first, results_[r].settled);
+        for (std::size_t i = 0, same = 0; i < events.size(); i += same) {
+            auto const& event = events[i];
+            auto const  delay = now - event.since;
+            same = 1;
+            while (i + same < events.size() && events[i + same].since == event.since &&
+                   events[i + same].tier == event.tier)
+                ++same;
+            deps_.counters.delays[index(event.tier)].add(
+                Delays::bucket(delay), same, delay * static_cast<std::int64_t>(same));
+        }
+    }
 }
 
 // The lane goes on. If the event after the settled ones failed, it waits for another try, or for a durable verdict.

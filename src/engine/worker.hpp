@@ -48,6 +48,7 @@ private:
 
     RunResult apply(Run const& run);
     void      settle(std::span<graph::Outcome const> outcomes, std::uint32_t first);
+    void      measure();
     void      conclude(Run const& run, RunResult const& result);
 
     Deps const            deps_;

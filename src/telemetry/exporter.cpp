@@ -4,6 +4,8 @@
 #include <prometheus/text_serializer.h>
 
 #include <string>
+#include <limits>
+#include <string_view>
 #include <vector>
 
 namespace sluice::telemetry {
@@ -13,6 +15,9 @@ namespace {
 using prometheus::ClientMetric;
 using prometheus::MetricFamily;
 using prometheus::MetricType;
+
+double seconds(std::uint64_t nanoseconds) { return static_cast<double>(nanoseconds) / 1e9; }
+double seconds(std::chrono::nanoseconds time) { return std::chrono::duration<double>(time).count(); }
 
 struct Sample {
     double           value;
@@ -37,6 +42,26 @@ public:
     {
         add(name, help, MetricType::Gauge, samples, label);
     }
+    // One histogram a tier, the most important first.
+    void histogram(char const* name, char const* help, std::array<engine::Delays, tier_count> const& delays)
+    {
+        MetricFamily family{.name = name, .help = help, .type = MetricType::Histogram, .metric = {}};
+        for (std::size_t t = tier_count; t-- > 0;) {
+            ClientMetric metric;
+            metric.label.push_back({"tier", std::string(tier_names[t])});
+            auto& histogram = metric.histogram;
+            for (std::size_t i = 0; i < engine::Delays::bucket_count; ++i) {
+                histogram.sample_count += delays[t].count(i);
+                bool const last = i + 1 == engine::Delays::bucket_count;
+                auto const bound =
+                    last ? std::numeric_limits<double>::infinity() : seconds(engine::Delays::upper(i));
+                histogram.bucket.push_back({.cumulative_count = histogram.sample_count, .upper_bound = bound});
+            }
+            histogram.sample_sum = seconds(delays[t].total());
+            family.metric.push_back(std::move(metric));
+        }
+        families_.push_back(std::move(family));
+    }
     std::string text() const { return prometheus::TextSerializer().Serialize(families_); }
 
 private:
@@ -56,14 +81,11 @@ private:
     std::vector<MetricFamily> families_;
 };
 
-double seconds(std::uint64_t nanoseconds) { return static_cast<double>(nanoseconds) / 1e9; }
-double seconds(std::chrono::nanoseconds time) { return std::chrono::duration<double>(time).count(); }
-
 }  // namespace
 
 std::string metrics_text(
     engine::Engine const& engine, graph::GraphStore const& graph, cache::Answers const& answers,
-    HttpNumbers const& http)
+    HttpNumbers const& http, std::uint64_t disk_bytes)
 {
     auto const& c = engine.counters();
     auto const  state = engine.state();
@@ -111,6 +133,7 @@ std::string metrics_text(
     f.gauge("sluice_watermark", "Everything up to this sequence is settled.", {{num(number(state.watermark))}});
     f.counter("sluice_log_commits_total", "Group commits.", {{num(engine::get(c.commits))}});
     f.counter("sluice_log_bytes_total", "Bytes handed to the log.", {{num(engine::get(c.committed_bytes))}});
+    f.gauge("sluice_disk_bytes", "Size of the files in the data directory.", {{num(disk_bytes)}});
     f.counter("sluice_log_commit_seconds_total", "Time spent writing and syncing.",
               {{seconds(engine::get(c.commit_ns))}});
     f.counter("sluice_worker_busy_seconds_total", "Time workers spent on micro-batches.",
@@ -123,6 +146,7 @@ std::string metrics_text(
             {{num(number(checkpoints.position))}});
     f.gauge("sluice_checkpoint_bytes", "Size of the last checkpoint.", {{num(checkpoints.bytes)}});
     f.gauge("sluice_checkpoint_seconds", "How long the last checkpoint took.", {{seconds(checkpoints.nanoseconds)}});
+    f.histogram("sluice_projection_seconds", "From durable to applied, by tier.", c.delays);
     f.gauge("sluice_records", "Live records, by kind.",
             {{live(Kind::relationship), "relationship"}, {live(Kind::attestation), "attestation"},
              {live(Kind::entity), "entity"}},

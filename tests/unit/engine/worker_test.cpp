@@ -124,6 +124,45 @@ TEST_F(Working, HoldsALaneUntilTheVerdictOnItsHeadIsDurable)
     EXPECT_TRUE(engine_.idle());
 }
 
+TEST_F(Working, MeasuresHowLongEventsWereOnTheirWayFromDurableToApplied)
+{
+    store({"test.fine", "test.fine"});
+    clock_.advance(3ms);
+    store({"test.fine"});
+    clock_.advance(200us);
+    work();
+
+    auto const& delays = engine_.counters().delays[index(Tier::normal)];
+    EXPECT_EQ(delays.count(Delays::bucket(3200us)), 2u);
+    EXPECT_EQ(delays.count(Delays::bucket(200us)), 1u);
+    EXPECT_EQ(delays.total(), 2 * 3200us + 200us);
+    EXPECT_EQ(engine_.counters().delays[index(Tier::high)].total(), 0us);
+}
+
+TEST_F(Working, MeasuresNothingThatWasNotApplied)
+{
+    store({"test.invalid"});
+    work();
+    engine_.append_step();
+    for (std::size_t i = 0; i < Delays::bucket_count; ++i)
+        EXPECT_EQ(engine_.counters().delays[index(Tier::normal)].count(i), 0u);
+}
+
+TEST(DelaysTest, EveryDelayIsInTheBucketThatHoldsIt)
+{
+    for (std::int64_t ns = 0; ns < 40'000'000'000; ns = ns * 9 / 8 + 1) {
+        std::chrono::nanoseconds const delay(ns);
+        auto const                     bucket = Delays::bucket(delay);
+        ASSERT_LT(bucket, Delays::bucket_count);
+        auto const lower = bucket == 0 ? 0ns : Delays::upper(bucket - 1);
+        EXPECT_GE(delay, lower);
+        if (bucket + 1 == Delays::bucket_count) continue;
+        EXPECT_LT(delay, Delays::upper(bucket));
+        EXPECT_LE(Delays::upper(bucket) - lower, std::max(Delays::unit, Delays::upper(bucket) / 4)) << ns;
+    }
+    EXPECT_EQ(Delays::bucket(-1ns), 0u);
+}
+
 // Every repository falls into one lane.
 class CollidingKeys final : public sim::ForwardingScheduler {
 public:
