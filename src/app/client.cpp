@@ -30,7 +30,7 @@ std::string lower(std::string_view text)
 
 }  // namespace
 
-Result<Client> Client::open(std::string const& url, std::string key)
+Result<Address> Address::parse(std::string const& url)
 {
     constexpr std::string_view scheme = "http://";
     if (!url.starts_with(scheme)) return Error{Errc::invalid, "url", url + " is not http://HOST:PORT"};
@@ -40,17 +40,49 @@ Result<Client> Client::open(std::string const& url, std::string key)
     if (rest.empty() || rest.find('/') != rest.npos)
         return Error{Errc::invalid, "url", url + " is not http://HOST:PORT"};
     bool const has_port = colon != rest.npos && rest.find(']', colon) == rest.npos;
-    return Client(has_port ? rest.substr(0, colon) : rest, has_port ? rest.substr(colon + 1) : "80", std::move(key));
+    return Address{has_port ? rest.substr(0, colon) : rest, has_port ? rest.substr(colon + 1) : "80"};
 }
 
-Client::Client(std::string host, std::string port, std::string key)
-    : host_(std::move(host)), port_(std::move(port)), key_(std::move(key))
+Result<int> connect_to(Address const& address)
 {
+    addrinfo hints{};
+    hints.ai_socktype = SOCK_STREAM;
+    addrinfo* found = nullptr;
+    auto      host = address.host;
+    if (host.starts_with('[') && host.ends_with(']')) host = host.substr(1, host.size() - 2);
+    if (auto const error = getaddrinfo(host.c_str(), address.port.c_str(), &hints, &found); error != 0)
+        return unreachable(address.host + ": " + gai_strerror(error));
+    std::string why = "no address";
+    int         socket = -1;
+    for (auto* a = found; a != nullptr && socket < 0; a = a->ai_next) {
+        socket = ::socket(a->ai_family, a->ai_socktype | SOCK_CLOEXEC, a->ai_protocol);
+        if (socket >= 0 && ::connect(socket, a->ai_addr, a->ai_addrlen) == 0) break;
+        why = std::strerror(errno);
+        if (socket >= 0) ::close(socket);
+        socket = -1;
+    }
+    freeaddrinfo(found);
+    if (socket < 0) return unreachable(address.text() + ": " + why);
+    timeval const limit{.tv_sec = 60, .tv_usec = 0};
+    int const     on = 1;
+    setsockopt(socket, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+    setsockopt(socket, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
+    setsockopt(socket, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    return socket;
 }
+
+Result<Client> Client::open(std::string const& url, std::string key)
+{
+    auto address = Address::parse(url);
+    if (!address) return address.error();
+    return Client(std::move(*address), std::move(key));
+}
+
+Client::Client(Address address, std::string key) : address_(std::move(address)), key_(std::move(key)) {}
 
 Client::Client(Client&& other) noexcept
-    : host_(std::move(other.host_)), port_(std::move(other.port_)), key_(std::move(other.key_)),
-      socket_(std::exchange(other.socket_, -1)), buffer_(std::move(other.buffer_))
+    : address_(std::move(other.address_)), key_(std::move(other.key_)), socket_(std::exchange(other.socket_, -1)),
+      buffer_(std::move(other.buffer_))
 {
 }
 
@@ -61,32 +93,6 @@ void Client::close()
     if (socket_ >= 0) ::close(socket_);
     socket_ = -1;
     buffer_.clear();
-}
-
-Result<> Client::connect()
-{
-    addrinfo hints{};
-    hints.ai_socktype = SOCK_STREAM;
-    addrinfo* found = nullptr;
-    auto      host = host_;
-    if (host.starts_with('[') && host.ends_with(']')) host = host.substr(1, host.size() - 2);
-    if (auto const error = getaddrinfo(host.c_str(), port_.c_str(), &hints, &found); error != 0)
-        return unreachable(host_ + ": " + gai_strerror(error));
-    std::string why = "no address";
-    for (auto* a = found; a != nullptr && socket_ < 0; a = a->ai_next) {
-        socket_ = ::socket(a->ai_family, a->ai_socktype | SOCK_CLOEXEC, a->ai_protocol);
-        if (socket_ < 0 || ::connect(socket_, a->ai_addr, a->ai_addrlen) == 0) continue;
-        why = std::strerror(errno);
-        close();
-    }
-    freeaddrinfo(found);
-    if (socket_ < 0) return unreachable(host_ + ":" + port_ + ": " + why);
-    timeval const limit{.tv_sec = 60, .tv_usec = 0};
-    int const     on = 1;
-    setsockopt(socket_, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-    setsockopt(socket_, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof limit);
-    setsockopt(socket_, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    return {};
 }
 
 Result<ClientResponse> Client::get(std::string const& target) { return exchange("GET " + target + " HTTP/1.1", {}); }
@@ -102,7 +108,7 @@ Result<ClientResponse> Client::post(std::string const& target, std::string_view 
 // A connection that the server closed while it was idle is opened again, once.
 Result<ClientResponse> Client::exchange(std::string const& head, std::string_view body)
 {
-    auto const full = head + "\r\nHost: " + host_ + ":" + port_ +
+    auto const full = head + "\r\nHost: " + address_.text() +
                       (key_.empty() ? "" : "\r\nX-Internal-Key: " + key_) + "\r\n\r\n";
     bool const reused = socket_ >= 0;
     auto       response = try_exchange(full, body);
@@ -112,8 +118,11 @@ Result<ClientResponse> Client::exchange(std::string const& head, std::string_vie
 
 Result<ClientResponse> Client::try_exchange(std::string const& head, std::string_view body)
 {
-    if (socket_ < 0)
-        if (auto const connected = connect(); !connected) return connected.error();
+    if (socket_ < 0) {
+        auto const connected = connect_to(address_);
+        if (!connected) return connected.error();
+        socket_ = *connected;
+    }
     for (std::string_view part : {std::string_view(head), body})
         while (!part.empty()) {
             auto const sent = ::send(socket_, part.data(), part.size(), MSG_NOSIGNAL);

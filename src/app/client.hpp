@@ -15,9 +15,21 @@ struct ClientResponse {
     std::string                        body;
 };
 
+// A server's address, as text.
+struct Address {
+    std::string host, port;
+
+    // Of "http://HOST:PORT"; `invalid` if it is none.
+    static Result<Address> parse(std::string const& url);
+    std::string text() const { return host + ":" + port; }
+};
+
+// A connected socket, the caller's to close. `unavailable` when nobody answers.
+Result<int> connect_to(Address const& address);
+
 class Client {
 public:
-    // "http://HOST:PORT"; `invalid` if it is none.
+    // As Address::parse.
     static Result<Client> open(std::string const& url, std::string key);
 
     Client(Client&& other) noexcept;
@@ -29,14 +41,14 @@ public:
     Result<ClientResponse> post(std::string const& target, std::string_view content_type, std::string_view body);
 
 private:
-    Client(std::string host, std::string port, std::string key);
+    Client(Address address, std::string key);
     Result<ClientResponse> exchange(std::string const& head, std::string_view body);
     Result<ClientResponse> try_exchange(std::string const& head, std::string_view body);
-    Result<>               connect();
     void                   close();
     Result<>               read_more();
 
-    std::string host_, port_, key_;
+    Address     address_;
+    std::string key_;
     int         socket_{-1};
     std::string buffer_;  // received and not consumed
 };

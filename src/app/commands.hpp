@@ -2,11 +2,14 @@
 #pragma once
 
 #include "app/config.hpp"
+#include "bench/workload.hpp"
 
 #include <cstdint>
 #include <string>
 
 namespace sluice::app {
+
+struct ClientResponse;
 
 int serve(Config const& config);
 int replay(Config const& config, bool as_json);
@@ -34,10 +37,27 @@ int state(Remote const& remote, bool as_json);
 // `path` may be "-".
 int ingest(Remote const& remote, std::string const& path, std::size_t batch, bool as_json);
 
+struct BenchOptions {
+    bench::WorkloadOptions workload;
+    std::size_t            connections{64};
+    std::size_t            batch{1};
+    double                 rate{0};  // events a second; 0: as fast as answers come
+    double                 seconds{10};
+    double                 warmup{2};
+    int                    server_pid{0};  // 0: unknown
+};
+
+// Measures a running server that nobody else writes to.
+int bench(Remote const& remote, BenchOptions const& options, bool as_json);
+
 // As a settings file; with `origin` as a table that says where each value comes from.
 int config_show(Loaded const& loaded, bool origin, bool as_json);
 // Says everything for which `serve` would refuse these settings.
 int config_check(Loaded const& loaded, bool as_json);
+
+// What a client verb says when the server was not reached, and when it refused; both return the exit code.
+int fail(Error const& error);
+int refused(ClientResponse const& response);
 
 // The exit code that fits an error of opening or reading a log.
 int exit_code(Error const& error);

@@ -53,6 +53,38 @@ int run(int argc, char** argv)
     auto* const state_command = cli.add_subcommand("state", "what a server has accepted, applied and holds");
     with_remote(state_command);
     with_json(state_command);
+    auto* const bench_command =
+        cli.add_subcommand("bench", "post generated events to a running server that nobody else uses, and measure it");
+    BenchOptions        load;
+    std::vector<double> tier_mix{1, 9, 60, 30};
+    auto&               work = load.workload;
+    using Work = bench::Workload;
+    bench_command->add_option("--connections", load.connections, "each has one request under way")
+        ->check(CLI::Range(1, 10'000));
+    bench_command->add_option("--batch", load.batch, "events in one request")->check(CLI::Range(1, 10'000));
+    bench_command
+        ->add_option("--rate", load.rate, "events a second, latency from the intended time; 0: as fast as answers come")
+        ->check(CLI::NonNegativeNumber);
+    bench_command->add_option("--seconds", load.seconds, "to measure")->check(CLI::Range(0.1, 86'400.0));
+    bench_command->add_option("--warmup", load.warmup, "seconds before, not measured")->check(CLI::Range(0.0, 3'600.0));
+    bench_command->add_option("--body-size", work.body_bytes, "mean bytes of an event, log-normal up to 1600")
+        ->check(CLI::Range(Work::body_bytes_min, Work::body_bytes_max));
+    bench_command->add_option("--tier-mix", tier_mix, "weights from CRITICAL to LOW")
+        ->delimiter(',')
+        ->expected(static_cast<int>(tier_count))
+        ->check(CLI::NonNegativeNumber);
+    bench_command->add_option("--dids", work.dids, "repositories")->check(CLI::Range(2, 10'000'000));
+    bench_command->add_option("--skew", work.skew, "Zipf exponent of the repositories; 0: all alike")
+        ->check(CLI::Range(0.0, 5.0));
+    bench_command->add_option("--duplicates", work.duplicates, "share of events that were sent before")
+        ->check(CLI::Range(0.0, 0.99));
+    bench_command->add_option("--seed", work.seed, "of bodies, tiers and repositories");
+    bench_command->add_option("--server-pid", load.server_pid, "a local server's process, to tell its CPU time")
+        ->check(CLI::PositiveNumber);
+    for (auto* const option : bench_command->get_options([](CLI::Option const* o) { return o->get_type_size() != 0; }))
+        option->capture_default_str();
+    with_remote(bench_command);
+    with_json(bench_command);
     auto* const replay_command = cli.add_subcommand("replay", "fold a log into an empty graph: speed and digest");
     with_settings(replay_command);
     with_json(replay_command);
@@ -105,6 +137,12 @@ int run(int argc, char** argv)
         return Exit::ok;
     }
 
+    for (std::size_t t = 0; t < tier_count; ++t) work.tier_mix[t] = tier_mix[tier_count - 1 - t];
+    if (tier_mix == std::vector<double>(tier_count, 0)) {
+        fmt::print(stderr, "sluice: --tier-mix: one tier needs a weight\n");
+        return Exit::usage;
+    }
+
     auto const loaded = load_config(flags, environ, file);
     if (*check_command) return config_check(loaded, as_json);
     for (auto const& problem : loaded.problems) fmt::print(stderr, "sluice: {}\n", problem);
@@ -117,6 +155,7 @@ int run(int argc, char** argv)
     if (*export_command) return log_export(loaded.config, selection);
     if (*state_command) return state(remote, as_json);
     if (*ingest_command) return ingest(remote, input, batch, as_json);
+    if (*bench_command) return bench(remote, load, as_json);
     return config_show(loaded, with_origin, as_json);
 }
 

@@ -17,15 +17,12 @@ namespace sluice::app {
 
 namespace json = boost::json;
 
-namespace {
-
 int fail(Error const& error)
 {
     fmt::print(stderr, "sluice: {}\n", error.detail);
     return error.code == Errc::unavailable ? Exit::unreachable : Exit::usage;
 }
 
-// What the server said against a request.
 int refused(ClientResponse const& response)
 {
     boost::system::error_code bad;
@@ -44,6 +41,8 @@ int refused(ClientResponse const& response)
     default: return Exit::failure;
     }
 }
+
+namespace {
 
 // How a load is going; drawn on a terminal only.
 class Progress {

@@ -32,9 +32,10 @@ Layer const layers[] = {
     {"src/adapters/rocksdb/", {"sluice/", "base/", "files/", "log/", "adapters/rocksdb/"}},
     {"src/telemetry/", {"sluice/", "base/", "log/", "graph/", "cache/", "engine/", "telemetry/"}},
     {"src/http/", {"sluice/", "base/", "log/", "schema/", "graph/", "cache/", "engine/", "http/"}},
+    {"src/bench/", {"sluice/", "base/", "bench/"}},
     {"src/app/",
      {"sluice/", "base/", "files/", "log/", "schema/", "graph/", "cache/", "engine/", "adapters/", "telemetry/", "http/",
-      "app/"}},
+      "bench/", "app/"}},
 };
 
 // What is not ours and not the standard library, and the folders that may include it.
@@ -60,13 +61,13 @@ ThirdParty const third_parties[] = {
     {"curl/", {"src/app/"}},
     // The operating system.
     {"sys/resource.h", {"src/engine/"}},
-    {"sys/", {"src/app/", "src/http/", "src/adapters/"}},
+    {"sys/", {"src/app/", "src/http/", "src/adapters/", "src/bench/"}},
     {"netinet/", {"src/app/", "src/http/"}},
     {"netdb.h", {"src/app/", "src/http/"}},
     {"arpa/", {"src/app/", "src/http/"}},
     {"poll.h", {"src/app/", "src/http/"}},
-    {"fcntl.h", {"src/app/", "src/adapters/"}},
-    {"unistd.h", {"src/engine/", "src/app/", "src/http/", "src/adapters/"}},
+    {"fcntl.h", {"src/app/", "src/adapters/", "src/bench/"}},
+    {"unistd.h", {"src/engine/", "src/app/", "src/http/", "src/adapters/", "src/bench/"}},
     {"pthread.h", {"src/engine/"}},
 };
 
