@@ -1,0 +1,48 @@
+// A log in memory into an empty graph: reading blocks, checking them, applying. What a start does, without the disk.
+#include "stage.hpp"
+#include "support.hpp"
+
+#include "engine/engine.hpp"
+#include "graph/resident_store.hpp"
+#include "log/memory_log.hpp"
+
+namespace sluice::bench {
+
+namespace {
+
+class Fold final : public Stage {
+public:
+    Fold()
+    {
+        auto const     graph = graph::make_resident_store();
+        engine::Engine engine({log_, *graph, source_.schemas(), clock_}, {.workers = 1}, [](auto const&) {});
+        for (std::size_t i = 0; i < events() / 1000; ++i) {
+            engine.submit(source_.block(1000));
+            engine.append_step();
+        }
+    }
+    void prepare() override { graph_ = graph::make_resident_store(); }
+    void run() override
+    {
+        auto const folded = engine::fold(log_, source_.schemas(), *graph_, nullptr, clock_);
+        if (!folded || folded->applied != events()) give_up("fold: not every event was applied");
+    }
+    std::size_t events() const override { return 10'000; }
+
+private:
+    Source                             source_;
+    FixedClock                         clock_;
+    log::MemoryLog::Disk               disk_;
+    log::MemoryLog                     log_{disk_};
+    std::unique_ptr<graph::GraphStore> graph_;
+};
+
+}  // namespace
+
+std::span<NamedStage const> fold_stages()
+{
+    static constexpr NamedStage stages[] = {{"fold", make_stage<Fold>}};
+    return stages;
+}
+
+}  // namespace sluice::bench
