@@ -88,7 +88,7 @@ double percentile(DelayBuckets const& delays, double p)
 }
 
 struct State {
-    std::uint64_t accepted{0}, settled{0};
+    std::uint64_t accepted{0}, pending{0};
 };
 
 // ---- processors
@@ -173,11 +173,13 @@ private:
         auto const body = get("/v1/state");
         if (!body) return body.error();
         auto const object = json::parse(*body);
-        auto const of = [&](char const* name) { return object.at(name).to_number<std::uint64_t>(); };
-        return State{of("accepted"), of("applied") + of("dead_lettered") + of("parked")};
+        State      state{.accepted = object.at("accepted").to_number<std::uint64_t>()};
+        for (auto const& [tier, events] : object.at("pending").as_object())
+            state.pending += events.to_number<std::uint64_t>();
+        return state;
     }
 
-    // Until everything accepted is settled.
+    // Until nothing is pending.
     Result<> settle()
     {
         constexpr auto patience = std::chrono::seconds(60);  // without progress
@@ -186,8 +188,8 @@ private:
         for (;;) {
             auto const now = state();
             if (!now) return now.error();
-            if (now->settled == now->accepted) return {};
-            if (now->settled != last.settled) progress = clock_.now();
+            if (now->pending == 0) return {};
+            if (now->pending != last.pending) progress = clock_.now();
             last = *now;
             if (clock_.now() - progress > patience)
                 return Error{Errc::unavailable, "pending", "the server does not settle what it has accepted"};
