@@ -326,7 +326,8 @@ int exit_of(Tally const& tally)
 {
     if (tally.refused.empty() && tally.unsent == 0) return Exit::ok;
     if (refused_events(tally) != tally.events || tally.events == 0) return Exit::partial;
-    return tally.refused.begin()->first == 503 ? Exit::backpressure : Exit::failure;
+    auto const status = tally.refused.begin()->first;
+    return status == 429 || status == 503 ? Exit::backpressure : Exit::failure;
 }
 
 }  // namespace
