@@ -24,7 +24,7 @@ public:
     void prepare() override { graph_ = graph::make_resident_store(); }
     void run() override
     {
-        auto const folded = engine::fold(log_, source_.schemas(), *graph_, nullptr, clock_);
+        auto const folded = engine::fold(log_, source_.schemas(), *graph_, clock_);
         if (!folded || folded->applied != events()) give_up("fold: not every event was applied");
     }
     std::size_t events() const override { return 10'000; }

@@ -36,8 +36,9 @@ bool Appender::step()
         return true;
     }
     if (!group_.blocks.empty()) {
-        // Space that cannot be read counts as none: nothing has been written, and the next group looks again.
-        if (auto const space = deps_.log.check_space(); !space) {
+        // Space that cannot be read counts as none: nothing has been written, and the next group looks again. So do
+        // ids that wait to be written: their number is bounded.
+        if (auto const space = deps_.log.check_space(); !space || !deps_.dedupe.has_room()) {
             answer_all(RequestOutcome::disk_full);
             if (group_.verdicts.empty()) return true;
         }
@@ -159,24 +160,38 @@ Result<> Appender::dedupe_request(Block& block, Block::Request& request)
 // A record already known is compared by its id and content: with one that is durable, or with one of this group.
 Result<Appender::Match> Appender::match(Block& block, Block::Item& item)
 {
-    log::LoggedRecord const record(block.data.data() + item.offset);
-    if (record.header().id_size == 0) return Match::fresh;
-    auto const known = deps_.dedupe.find(log::id_key(record.header().tenant, record.stored_id()));
-    if (!known) return Match::fresh;
-    item.sequence = *known;
-
-    auto const compare = [&](log::LoggedRecord const& other) {
-        if (other.stored_id() != record.stored_id()) return Match::fresh;
-        return other.content_hash() == record.content_hash() ? Match::duplicate : Match::conflict;
+    struct Probe {
+        log::LoggedRecord record;
+        Block::Item&      item;
+        Match             match{Match::fresh};
     };
-    if (number(*known) >= header_.first) {
-        auto const& twin = group_.pending[number(*known) - header_.first];
-        return compare(twin.block->record(twin.item));
-    }
-    auto const stored = deps_.log.read(*known);
-    if (!stored) return stored.error();
-    if (!*stored) return Error{Errc::corrupt, "id_without_record", "the index names a sequence the log does not have"};
-    return compare((*stored)->record(number(*known) - number((*stored)->first())));
+    Probe probe{log::LoggedRecord(block.data.data() + item.offset), item};
+    if (probe.record.header().id_size == 0) return Match::fresh;
+
+    // Two pointers: more would be allocated for every event.
+    auto const is_it = [this, &probe](Sequence known) -> Result<bool> {
+        auto const compare = [&](log::LoggedRecord const& other) {
+            if (other.stored_id() != probe.record.stored_id() ||
+                other.header().tenant != probe.record.header().tenant)
+                return false;
+            bool const is_same = other.content_hash() == probe.record.content_hash();
+            probe.match = is_same ? Match::duplicate : Match::conflict;
+            probe.item.sequence = known;
+            return true;
+        };
+        if (number(known) >= header_.first) {
+            auto const& twin = group_.pending[number(known) - header_.first];
+            return compare(twin.block->record(twin.item));
+        }
+        auto const stored = deps_.log.read(known);
+        if (!stored) return stored.error();
+        if (!*stored)
+            return Error{Errc::corrupt, "id_without_record", "the index names a sequence the log does not have"};
+        return compare((*stored)->record(number(known) - number((*stored)->first())));
+    };
+    auto const key = log::id_key(probe.record.header().tenant, probe.record.stored_id());
+    if (auto const found = deps_.dedupe.find(key, is_it); !found) return found.error();
+    return probe.match;
 }
 
 // Takes back the ids that a refused request had entered.
@@ -188,7 +203,7 @@ void Appender::forget(Block& block, Block::Request const& request)
         item.state = Block::State::fresh;
         auto const record = block.record(request.first + i);
         if (record.header().id_size != 0)
-            deps_.dedupe.erase(log::id_key(record.header().tenant, record.stored_id()));
+            deps_.dedupe.erase(log::id_key(record.header().tenant, record.stored_id()), item.sequence);
         group_.pending.pop_back();
     }
 }
@@ -218,6 +233,7 @@ void Appender::seal_block(Block& block)
 void Appender::publish()
 {
     if (count_ != 0) {
+        deps_.dedupe.committed(last_, chain_);
         deps_.watermark.logged(Sequence{header_.first}, count_);
         add(deps_.counters.accepted, count_);
     }

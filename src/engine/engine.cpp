@@ -23,6 +23,7 @@ Engine::Engine(Deps deps, EngineOptions options, Answered answered, Decided on_d
 
 Result<Folded> Engine::recover(std::vector<std::string>* refused)
 {
+    if (auto const recovered = dedupe_->recover(deps_.log); !recovered) return recovered.error();
     Checkpoint  checkpoint;
     auto* const snapshots = deps_.checkpoints != nullptr ? deps_.graph.snapshots() : nullptr;
     if (snapshots != nullptr) {
@@ -32,7 +33,7 @@ Result<Folded> Engine::recover(std::vector<std::string>* refused)
             Checkpointer::Deps{*deps_.checkpoints, deps_.log, *snapshots, *watermark_, deps_.schemas, deps_.clock},
             options_.checkpoint, checkpoint);
     }
-    auto folded = fold(deps_.log, deps_.schemas, deps_.graph, dedupe_.get(), deps_.clock, std::move(checkpoint));
+    auto folded = fold(deps_.log, deps_.schemas, deps_.graph, deps_.clock, std::move(checkpoint));
     if (!folded) return folded.error();
     if (!folded->undecided.empty()) {
         log::Commit const commit{.first = next(deps_.log.last()), .count = 0, .chain_after = deps_.log.last_chain(),

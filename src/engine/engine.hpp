@@ -24,7 +24,7 @@ struct EngineOptions {
     std::uint64_t     seed{0};  // for jitter
 };
 
-// What is replaceable. Empty members are filled with the shipped ones.
+// What is replaceable. Empty members are filled with the shipped ones; without an index all ids stay in memory.
 struct EngineParts {
     std::unique_ptr<Scheduler>   scheduler;
     std::unique_ptr<Watermark>   watermark;
@@ -64,6 +64,8 @@ public:
     bool         append_step() { return appender_->step(); }
     Result<bool> work_step(std::size_t worker) { return workers_[worker]->step(); }
     bool         checkpoint_step() { return checkpointer_ && checkpointer_->step(); }
+    // One thread, any: what DedupeIndex::maintain() promises.
+    Result<bool> maintain_ids_step() { return dedupe_->maintain(); }
 
     // Nothing waits to be appended and nothing is pending.
     bool idle() const;
@@ -72,6 +74,7 @@ public:
     bool append_waits() const { return !appender_->idle(); }
 
     EngineState     state() const;
+    DedupeStats     ids() const { return dedupe_->stats(); }
     LaneStats       lanes() const { return scheduler_->stats(deps_.clock.now()); }
     std::optional<Clock::Mono> next_due() const { return scheduler_->next_due(); }
 

@@ -16,18 +16,16 @@ public:
         for (auto const& [did, last] : checkpoint_.ahead) ahead_through_ = std::max(ahead_through_, last);
     }
 
-    Result<Folded> run(DedupeIndex* dedupe)
+    Result<Folded> run()
     {
         auto const decisions = log_.decisions();
         if (!decisions) return decisions.error();
         for (auto const& decision : *decisions) verdicts_[number(decision.sequence)] = decision.verdict;
 
         count_checkpoint();
-        if (dedupe != nullptr)
-            if (auto const done = index_checkpoint(*dedupe); !done) return done.error();
         for (auto const sequence : checkpoint_.position.unsettled)
             if (auto const done = read_one(sequence); !done) return done.error();
-        if (auto const done = read_rest(dedupe); !done) return done.error();
+        if (auto const done = read_rest(); !done) return done.error();
         return std::move(folded_);
     }
 
@@ -46,27 +44,6 @@ private:
         folded_.applied = number(last) - unsettled.size() - folded_.parked - folded_.dead_lettered;
     }
 
-    Result<> index_checkpoint(DedupeIndex& dedupe) const
-    {
-        auto const cursor = log_.blocks(Sequence{1});
-        for (auto const last = checkpoint_.position.last; last != Sequence::none;) {
-            auto const block = cursor->next();
-            if (!block) return block.error();
-            if (!*block) return {};
-            for (std::size_t i = 0; i < (*block)->size(); ++i) {
-                if ((*block)->sequence(i) > last) return {};
-                index(dedupe, (*block)->record(i), (*block)->sequence(i));
-            }
-        }
-        return {};
-    }
-
-    static void index(DedupeIndex& dedupe, log::LoggedRecord const& record, Sequence sequence)
-    {
-        if (record.header().id_size != 0)
-            dedupe.insert(log::id_key(record.header().tenant, record.stored_id()), sequence);
-    }
-
     Result<> read_one(Sequence sequence)
     {
         auto const block = log_.read(sequence);
@@ -75,7 +52,7 @@ private:
         return apply((*block)->record(number(sequence) - number((*block)->first())), sequence, (*block)->received_at());
     }
 
-    Result<> read_rest(DedupeIndex* dedupe)
+    Result<> read_rest()
     {
         auto const last = checkpoint_.position.last;
         auto const cursor = log_.blocks(next(last));
@@ -88,7 +65,6 @@ private:
                 if (sequence <= last) continue;
                 ++folded_.events;
                 folded_.last = sequence;
-                if (dedupe != nullptr) index(*dedupe, (*block)->record(i), sequence);
                 if (auto const done = apply((*block)->record(i), sequence, (*block)->received_at()); !done) return done;
             }
         }
@@ -147,10 +123,10 @@ private:
 }  // namespace
 
 Result<Folded> fold(
-    log::EventLog const& log, schema::SchemaSet const& schemas, graph::GraphStore& graph, DedupeIndex* dedupe,
-    Clock const& clock, Checkpoint checkpoint)
+    log::EventLog const& log, schema::SchemaSet const& schemas, graph::GraphStore& graph, Clock const& clock,
+    Checkpoint checkpoint)
 {
-    return Fold(log, schemas, graph, clock, std::move(checkpoint)).run(dedupe);
+    return Fold(log, schemas, graph, clock, std::move(checkpoint)).run();
 }
 
 }  // namespace sluice::engine

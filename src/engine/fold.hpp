@@ -3,7 +3,6 @@
 
 #include "engine/checkpoint.hpp"
 #include "engine/decide.hpp"
-#include "engine/dedupe.hpp"
 #include "graph/graph_store.hpp"
 #include "log/event_log.hpp"
 
@@ -21,10 +20,10 @@ struct Folded {
 };
 
 // Applies every event of the log in order, except those a decision took out and those that are in the checkpoint the
-// graph was restored from. `dedupe` may be null. An error of the graph ends it: fold again into a graph that answers;
-// what was applied stays applied.
+// graph was restored from. An error of the graph ends it: fold again into a graph that answers; what was applied stays
+// applied.
 Result<Folded> fold(
-    log::EventLog const& log, schema::SchemaSet const& schemas, graph::GraphStore& graph, DedupeIndex* dedupe,
-    Clock const& clock, Checkpoint checkpoint = {});
+    log::EventLog const& log, schema::SchemaSet const& schemas, graph::GraphStore& graph, Clock const& clock,
+    Checkpoint checkpoint = {});
 
 }  // namespace sluice::engine

@@ -19,6 +19,7 @@ void Runner::start()
     appender_ = std::thread([this] { append_loop(); });
     checkpointer_ = std::thread([this] { checkpoint_loop(); });
     for (std::size_t i = 0; i < engine_.workers(); ++i) workers_.emplace_back([this, i] { work_loop(i); });
+    ids_ = std::thread([this] { ids_loop(); });
 }
 
 void Runner::submit(BlockRef block)
@@ -39,6 +40,8 @@ void Runner::stop()
     stop_appending_ = true;
     submitted_.raise();
     if (appender_.joinable()) appender_.join();
+    stop_ids_.raise();
+    if (ids_.joinable()) ids_.join();
 }
 
 namespace {
@@ -89,6 +92,18 @@ void Runner::checkpoint_loop()
     auto const seen = stopped_.look();
     while (!stop_working_)
         if (!engine_.checkpoint_step()) stopped_.wait(seen, std::chrono::seconds(1));
+}
+
+// Looks for work now and then: a generation fills in seconds, and what waits to be written is bounded.
+void Runner::ids_loop()
+{
+    name_thread("ids");
+    while (stop_ids_.look() == 0) {
+        auto const worked = engine_.maintain_ids_step();
+        if (!worked && worked.error().code == Errc::corrupt) return fail(worked.error());
+        if (worked && *worked) continue;
+        stop_ids_.wait(0, worked ? std::chrono::milliseconds(50) : std::chrono::milliseconds(1000));
+    }
 }
 
 void Runner::fail(Error const& error)

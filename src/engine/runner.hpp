@@ -1,5 +1,5 @@
-// The engine's threads: one appends, one writes checkpoints, the others work. Loops around step(), waiting when a step
-// finds nothing.
+// The engine's threads: one appends, one writes checkpoints, one maintains the ids, the others work. Loops around
+// step(), waiting when a step finds nothing.
 #pragma once
 
 #include "engine/engine.hpp"
@@ -58,6 +58,7 @@ private:
     void append_loop();
     void work_loop(std::size_t worker);
     void checkpoint_loop();
+    void ids_loop();
     void fail(Error const& error);
 
     Engine&                  engine_;
@@ -72,6 +73,8 @@ private:
     std::thread              appender_;
     std::thread              checkpointer_;
     std::vector<std::thread> workers_;
+    Signal                   stop_ids_;
+    std::thread              ids_;
 };
 
 }  // namespace sluice::engine

@@ -21,7 +21,8 @@ Faults Faults::draw(Random& random)
         .unknown = up_to(0.3),
         .reply_lost = up_to(0.2),
         .wall_jump = up_to(0.05),
-        .checkpoint_damage = up_to(0.6),
+        .file_damaged = up_to(0.5),
+        .file_misread = up_to(0.01),
         .graph_survives = random.chance(0.4),
     };
 }
@@ -60,6 +61,106 @@ Result<> FaultyLog::check_space()
     if (c.clock.now() >= c.disk_full_until) return {};
     ++c.goals["disk full"];
     return Error{Errc::full, "disk_full", "no space"};
+}
+
+class FaultyDirectory::File final : public files::Writer {
+public:
+    File(FaultyDirectory const& directory, std::unique_ptr<files::Writer> inner)
+        : directory_(directory), inner_(std::move(inner))
+    {
+    }
+    Result<> append(std::string_view bytes) override { return inner_->append(bytes); }
+    Result<> commit() override
+    {
+        directory_.maybe_crash("crash before it is there");
+        auto const done = inner_->commit();
+        ++directory_.goal("written");
+        directory_.maybe_crash("crash after it is there");
+        return done;
+    }
+
+private:
+    FaultyDirectory const&               directory_;
+    std::unique_ptr<files::Writer> const inner_;
+};
+
+class FaultyDirectory::View final : public files::Reader {
+public:
+    View(FaultyDirectory const& directory, std::unique_ptr<files::Reader> inner)
+        : directory_(directory), inner_(std::move(inner))
+    {
+    }
+    std::uint64_t       size() const noexcept override { return inner_->size(); }
+    Result<std::string> read(std::uint64_t offset, std::size_t size) const override
+    {
+        auto& c = directory_.context_;
+        auto  bytes = inner_->read(offset, size);
+        if (bytes && !bytes->empty() && !c.is_recovering && c.chance(c.faults.file_misread)) {
+            ++directory_.goal("misread");
+            (*bytes)[c.random.below(bytes->size())] ^= static_cast<char>(1 << c.random.below(8));
+        }
+        return bytes;
+    }
+
+private:
+    FaultyDirectory const&               directory_;
+    std::unique_ptr<files::Reader> const inner_;
+};
+
+std::uint64_t& FaultyDirectory::goal(char const* what) const { return context_.goals[name_ + ": " + what]; }
+
+void FaultyDirectory::maybe_crash(char const* what) const
+{
+    auto& c = context_;
+    if (!c.chance(c.is_recovering ? c.faults.crash_in_recovery / 10 : c.faults.crash_inside)) return;
+    ++goal(what);
+    throw Crash{};
+}
+
+Result<std::unique_ptr<files::Writer>> FaultyDirectory::create(std::string const& name)
+{
+    if (!context_.is_recovering && context_.clock.now() < context_.disk_full_until) {
+        ++goal("no space for it");
+        return Error{Errc::full, "no_space", "no space"};
+    }
+    auto file = inner_.create(name);
+    if (!file) return file.error();
+    return std::unique_ptr<files::Writer>(std::make_unique<File>(*this, std::move(*file)));
+}
+
+Result<std::unique_ptr<files::Reader>> FaultyDirectory::open(std::string const& name) const
+{
+    auto file = inner_.open(name);
+    if (!file) return file.error();
+    return std::unique_ptr<files::Reader>(std::make_unique<View>(*this, std::move(*file)));
+}
+
+Result<> FaultyDirectory::remove(std::string const& name)
+{
+    maybe_crash("crash before it is removed");
+    return inner_.remove(name);
+}
+
+void FaultyDirectory::damage_one()
+{
+    auto const names = inner_.list();
+    if (!names || names->empty()) return;
+    auto&       random = context_.random;
+    auto const& name = (*names)[random.below(names->size())];
+    auto&       content = inner_.content(name);
+    switch (random.below(3)) {
+    case 0:
+        (void)inner_.remove(name);
+        ++goal("lost");
+        break;
+    case 1:
+        content.resize(random.below(content.size()));
+        ++goal("cut off");
+        break;
+    default:
+        content[random.below(content.size())] ^= static_cast<char>(1 << random.below(8));
+        ++goal("damaged");
+    }
 }
 
 graph::ApplyResult FaultyGraph::fail(Event const& event, Errc error, char const* reason)

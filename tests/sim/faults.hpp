@@ -1,6 +1,7 @@
 // Ports that fail as disks, networks and processes do.
 #pragma once
 
+#include "files/memory_directory.hpp"
 #include "graph/graph_store.hpp"
 #include "sim/forwarding.hpp"
 #include "sim/ledger.hpp"
@@ -31,7 +32,8 @@ struct Faults {
     double unknown{0};  // applied, but reported as unavailable
     double reply_lost{0};
     double wall_jump{0};
-    double checkpoint_damage{0};  // at a restart
+    double file_damaged{0};  // a checkpoint or a run of ids, at a restart
+    double file_misread{0};  // a bit of one that is read
     bool   graph_survives{false};  // a crash, as a database server would
 
     static Faults draw(Random& random);
@@ -67,6 +69,34 @@ public:
 private:
     FaultContext& context_;
     bool          is_broken_{false};
+};
+
+// Files that are lost, damaged, misread and cannot be written; processes that end between two of them.
+class FaultyDirectory final : public files::Directory {
+public:
+    // `name` is for goals.
+    FaultyDirectory(std::string name, files::MemoryDirectory& inner, FaultContext& context)
+        : name_(std::move(name)), inner_(inner), context_(context)
+    {
+    }
+
+    Result<std::unique_ptr<files::Writer>>  create(std::string const& name) override;
+    Result<std::unique_ptr<files::Reader>>  open(std::string const& name) const override;
+    Result<std::vector<std::string>>        list() const override { return inner_.list(); }
+    Result<>                                remove(std::string const& name) override;
+
+    // While no process runs: a file is gone, shorter or not what it was.
+    void damage_one();
+
+private:
+    class File;
+    class View;
+    std::uint64_t& goal(char const* what) const;
+    void           maybe_crash(char const* what) const;
+
+    std::string const       name_;
+    files::MemoryDirectory& inner_;
+    FaultContext&           context_;
 };
 
 // Also tells the ledger what is applied.

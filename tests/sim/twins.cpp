@@ -99,21 +99,95 @@ private:
     DenseWatermark inner_;
 };
 
-class DedupeForgotten final : public DedupeIndex {
+// Passes everything on.
+class ForwardingDedupe : public DedupeIndex {
 public:
-    explicit DedupeForgotten(bool const& is_recovering) : is_recovering_(is_recovering) {}
+    explicit ForwardingDedupe(std::unique_ptr<DedupeIndex> inner) : inner_(std::move(inner)) {}
 
-    std::optional<Sequence> find(Hash128 id) const override { return inner_.find(id); }
-    void                    insert(Hash128 id, Sequence sequence) override
+    Result<>     recover(log::EventLog const& log) override { return inner_->recover(log); }
+    Result<bool> find(Hash128 id, Confirm const& confirm) override { return inner_->find(id, confirm); }
+    void         insert(Hash128 id, Sequence sequence) override { inner_->insert(id, sequence); }
+    void         erase(Hash128 id, Sequence sequence) override { inner_->erase(id, sequence); }
+    void         committed(Sequence last, std::uint64_t chain) override { inner_->committed(last, chain); }
+    bool         has_room() const override { return inner_->has_room(); }
+    Result<bool> maintain() override { return inner_->maintain(); }
+    DedupeStats  stats() const override { return inner_->stats(); }
+
+protected:
+    std::unique_ptr<DedupeIndex> const inner_;
+};
+
+class DedupeForgotten final : public ForwardingDedupe {
+public:
+    DedupeForgotten() : ForwardingDedupe(std::make_unique<MemoryDedupe>()) {}
+
+    Result<> recover(log::EventLog const&) override { return {}; }
+};
+
+// Does not find what `is_hidden` says.
+class Hiding : public ForwardingDedupe {
+public:
+    using ForwardingDedupe::ForwardingDedupe;
+
+    Result<bool> find(Hash128 id, Confirm const& confirm) override
     {
-        if (!is_recovering_) inner_.insert(id, sequence);
+        return inner_->find(id, [&](Sequence sequence) -> Result<bool> {
+            if (is_hidden(sequence)) return false;
+            return confirm(sequence);
+        });
     }
-    void        erase(Hash128 id) override { inner_.erase(id); }
-    std::size_t size() const noexcept override { return inner_.size(); }
+
+protected:
+    virtual bool is_hidden(Sequence sequence) const = 0;
+};
+
+std::vector<IdRange> runs_in(files::Directory const& directory)
+{
+    std::vector<IdRange> runs;
+    for (auto const& name : *directory.list())
+        if (auto const range = parse_run_name(name)) runs.push_back(*range);
+    return runs;
+}
+
+class RunSkipped final : public Hiding {
+public:
+    RunSkipped(std::unique_ptr<DedupeIndex> inner, files::Directory const& directory)
+        : Hiding(std::move(inner)), directory_(directory)
+    {
+    }
 
 private:
-    bool const& is_recovering_;
-    MemoryDedupe inner_;
+    bool is_hidden(Sequence sequence) const override
+    {
+        auto const runs = runs_in(directory_);
+        return !runs.empty() && sequence >= runs.front().first && sequence <= runs.front().last;
+    }
+    files::Directory const& directory_;
+};
+
+class GenerationLost final : public Hiding {
+public:
+    GenerationLost(std::unique_ptr<DedupeIndex> inner, files::Directory const& directory, std::uint64_t generation)
+        : Hiding(std::move(inner)), directory_(directory), generation_(generation)
+    {
+    }
+    void committed(Sequence last, std::uint64_t chain) override
+    {
+        inner_->committed(last, chain);
+        if (number(last) - number(std::max(frozen_, written())) >= generation_) frozen_ = last;
+    }
+
+private:
+    Sequence written() const
+    {
+        auto const runs = runs_in(directory_);
+        return runs.empty() ? Sequence{} : runs.back().last;
+    }
+    bool is_hidden(Sequence sequence) const override { return sequence <= frozen_ && sequence > written(); }
+
+    files::Directory const& directory_;
+    std::uint64_t const     generation_;
+    Sequence                frozen_{};
 };
 
 // A plain store of the same promises, each of which can be left out.
@@ -290,6 +364,8 @@ std::string_view name(Twin twin)
     case Twin::unsettled_forgotten: return "checkpoint without what was unsettled";
     case Twin::changes_forgotten: return "checkpoint without what changed since the one before";
     case Twin::dedupe_forgotten: return "ids forgotten after a restart";
+    case Twin::run_skipped: return "oldest run of ids skipped";
+    case Twin::generation_lost: return "ids lost while they are written";
     case Twin::answer_before_append: return "answer before append";
     case Twin::verdict_not_durable: return "dead letter not durable";
     case Twin::tombstone_forgotten: return "tombstone forgotten";
@@ -300,7 +376,7 @@ std::string_view name(Twin twin)
     return "";
 }
 
-EngineParts wrong_parts(Twin twin, SchedulerOptions const& options, bool const& is_recovering)
+EngineParts wrong_parts(Twin twin, SchedulerOptions const& options)
 {
     EngineParts parts;
     auto        lanes = std::make_unique<LaneScheduler>(options);
@@ -316,10 +392,21 @@ EngineParts wrong_parts(Twin twin, SchedulerOptions const& options, bool const& 
     }
     case Twin::unsettled_forgotten: parts.watermark = std::make_unique<UnsettledForgotten>(); break;
     case Twin::cursor_as_maximum: parts.watermark = std::make_unique<CursorAsMaximum>(); break;
-    case Twin::dedupe_forgotten: parts.dedupe = std::make_unique<DedupeForgotten>(is_recovering); break;
     default: break;
     }
     return parts;
+}
+
+std::unique_ptr<DedupeIndex> make_index(Twin twin, files::Directory& directory, DedupeOptions const& options)
+{
+    auto index = std::make_unique<DerivedDedupe>(directory, options);
+    switch (twin) {
+    case Twin::dedupe_forgotten: return std::make_unique<DedupeForgotten>();
+    case Twin::run_skipped: return std::make_unique<RunSkipped>(std::move(index), directory);
+    case Twin::generation_lost:
+        return std::make_unique<GenerationLost>(std::move(index), directory, options.memory_ids / 4);
+    default: return index;
+    }
 }
 
 std::unique_ptr<graph::GraphStore> make_graph(Twin twin)

@@ -1,6 +1,7 @@
 // Wrong twins: each is one part of the program with one mistake in it. The simulator must find every one of them.
 #pragma once
 
+#include "engine/derived_dedupe.hpp"
 #include "engine/engine.hpp"
 #include "log/memory_log.hpp"
 
@@ -20,6 +21,8 @@ enum class Twin {
     unsettled_forgotten,   // watermark: a position without the events that are not settled
     changes_forgotten,     // graph: a delta without what was written since the checkpoint before
     dedupe_forgotten,      // dedupe index: empty after a restart
+    run_skipped,           // dedupe index: the oldest run is not looked at
+    generation_lost,       // dedupe index: ids that are being written are not looked at
     answer_before_append,  // log: answers before the bytes are durable
     verdict_not_durable,   // log: forgets decisions
     tombstone_forgotten,   // graph: a removed record leaves nothing
@@ -31,12 +34,16 @@ inline constexpr Twin twins[] = {
     Twin::four_queues,         Twin::failed_to_the_back,   Twin::released_early,      Twin::cursor_as_maximum,
     Twin::dedupe_forgotten,    Twin::answer_before_append, Twin::verdict_not_durable, Twin::tombstone_forgotten,
     Twin::rev_ignored,         Twin::sequence_ignored,     Twin::outage_counted,      Twin::unsettled_forgotten,
-    Twin::changes_forgotten,
+    Twin::changes_forgotten,   Twin::run_skipped,          Twin::generation_lost,
 };
 std::string_view name(Twin twin);
 
-// A scheduler, a watermark or a dedupe index, if that is what is wrong; empty members are the shipped ones.
-engine::EngineParts wrong_parts(Twin twin, engine::SchedulerOptions const& options, bool const& is_recovering);
+// A scheduler or a watermark, if that is what is wrong; empty members are the shipped ones.
+engine::EngineParts wrong_parts(Twin twin, engine::SchedulerOptions const& options);
+
+// The shipped index over these files, or a wrong one.
+std::unique_ptr<engine::DedupeIndex> make_index(
+    Twin twin, files::Directory& directory, engine::DedupeOptions const& options);
 
 // The shipped store, or a wrong one.
 std::unique_ptr<graph::GraphStore> make_graph(Twin twin);

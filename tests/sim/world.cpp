@@ -85,10 +85,12 @@ public:
           context_{.faults = faults_, .random = random_, .clock = clock_, .ledger = ledger_, .goals = report_.goals}
     {
         ledger_.retry = options_.retry;
+        ids_options_ = {.memory_ids = static_cast<std::uint32_t>(4 + random_.below(61)),
+                        .merge_step = 1 + random_.below(20)};
         producers_.resize(events_.size());
         for (std::size_t i = 0; i < events_.size(); ++i) waiting_.push_back(i);
         weights_ = {1 + random_.below(8), 1 + random_.below(8), 1 + random_.below(12), 1 + random_.below(4),
-                    1 + random_.below(6)};
+                    1 + random_.below(6), 1 + random_.below(6)};
     }
 
     Report run()
@@ -169,8 +171,9 @@ private:
 
     void step()
     {
-        auto const& [send_weight, append_weight, work_weight, checkpoint_weight, wait_weight] = weights_;
-        auto dice = random_.below(send_weight + append_weight + work_weight + checkpoint_weight + wait_weight);
+        auto const& [send_weight, append_weight, work_weight, checkpoint_weight, ids_weight, wait_weight] = weights_;
+        auto dice = random_.below(
+            send_weight + append_weight + work_weight + checkpoint_weight + ids_weight + wait_weight);
         if (context_.chance(faults_.crash) || (engine().log_failed() && random_.chance(0.2))) throw Crash{};
         if (context_.chance(faults_.wall_jump))
             clock_.shift_wall(std::chrono::milliseconds(static_cast<std::int64_t>(random_.below(2'000)) - 1'000));
@@ -181,6 +184,8 @@ private:
         if (dice < work_weight) return work(random_.below(options_.workers));
         dice -= work_weight;
         if (dice < checkpoint_weight) return checkpoint();
+        dice -= checkpoint_weight;
+        if (dice < ids_weight) return maintain_ids();
         clock_.advance(std::chrono::microseconds(random_.chance(0.1) ? random_.below(30'000) : random_.below(2'000)));
     }
 
@@ -193,6 +198,7 @@ private:
             if (done_ == events_.size() && requests_.empty() && engine().idle()) return;
             guarded([this] { send(); });
             guarded([this] { append(); });
+            guarded([this] { maintain_ids(); });
             for (std::size_t worker = 0; worker < options_.workers; ++worker) guarded([&] { work(worker); });
             clock_.advance(1ms);
         }
@@ -207,6 +213,8 @@ private:
             if (!graph_ || !faults_.graph_survives) graph_ = make_graph(twin_);
             bool const may_fail = tries < 4 && number(ledger_.last()) > 0 && context_.chance(faults_.recovery_fails);
             context_.recovery_fails_at = may_fail ? 1 + random_.below(number(ledger_.last())) : 0;
+            if (context_.chance(faults_.file_damaged)) ids_.damage_one();
+            if (context_.chance(faults_.file_damaged)) checkpoints_.damage_one();
             try {
                 open();
                 if (recover()) break;
@@ -228,7 +236,8 @@ private:
         p.faulty_log = std::make_unique<FaultyLog>(*p.log, context_);
         p.faulty_graph = std::make_unique<FaultyGraph>(*graph_, context_);
         p.wrong_graph = wrong_view(twin_, *p.faulty_graph);
-        auto parts = wrong_parts(twin_, options_.scheduler, context_.is_recovering);
+        auto parts = wrong_parts(twin_, options_.scheduler);
+        parts.dedupe = make_index(twin_, ids_, ids_options_);
         if (twin_ == Twin::none)
             parts.scheduler = std::make_unique<WatchedScheduler>(
                 std::make_unique<engine::LaneScheduler>(options_.scheduler), options_.scheduler, report_.goals);
@@ -271,36 +280,27 @@ private:
         requests_.clear();
         events_in_flight_ = 0;
         storage_.crash();
-        damage_checkpoints();
         start();
     }
 
-    // What is derived from the log may be lost or changed: a start does without it.
-    void damage_checkpoints()
-    {
-        auto const names = *checkpoints_.list();
-        if (names.empty() || !context_.chance(faults_.checkpoint_damage)) return;
-        auto const& name = names[random_.below(names.size())];
-        auto&       bytes = checkpoints_.content(name);
-        switch (random_.below(3)) {
-        case 0: (void)checkpoints_.remove(name); break;
-        case 1: bytes.resize(random_.below(bytes.size())); break;
-        default: bytes[random_.below(bytes.size())] ^= static_cast<char>(1 << random_.below(8));
-        }
-        ++report_.goals["checkpoint damaged"];
-    }
-
-    void checkpoint()
-    {
-        auto const before = engine().checkpoints().written;
-        note(20 + engine().checkpoint_step());
-        if (engine().checkpoints().written > before) ++report_.goals["checkpoint"];
-    }
+    void checkpoint() { note(20 + engine().checkpoint_step()); }
 
     void append()
     {
         note(engine().append_step());
         ledger_.read_log(storage_.seen());
+    }
+
+    void maintain_ids()
+    {
+        auto const runs = engine().ids().runs;
+        auto const worked = engine().maintain_ids_step();
+        if (!worked && worked.error().code == Errc::corrupt) throw Crash{};
+        require(worked || worked.error().code == Errc::full, "ids can be written unless the disk is full");
+        auto const now = engine().ids();
+        if (now.runs < runs) ++report_.goals["runs of ids merged"];
+        if (now.disk_lookups > 0) ++report_.goals["id looked for in a run"];
+        note(now.runs);
     }
 
     void work(std::size_t worker)
@@ -506,7 +506,7 @@ private:
         require(use.events == 0 && use.bytes == 0, "at rest nothing is held");
 
         graph::ResidentStore replayed;
-        auto const           folded = engine::fold(*process_->log, shared_.schemas, replayed, nullptr, clock_);
+        auto const           folded = engine::fold(*process_->log, shared_.schemas, replayed, clock_);
         require(folded.has_value(), "the log can be replayed");
         ledger_.check_fold(*folded);
         require(replayed.digest() == graph_->digest(), "replay equals live");
@@ -533,10 +533,13 @@ private:
     engine::EngineOptions const  options_;
     std::vector<SimEvent> const  events_;
     Storage                      storage_;
-    files::MemoryDirectory       checkpoints_;
     Ledger                       ledger_;
     FaultContext                 context_;
-    std::array<std::uint64_t, 5> weights_{};
+    engine::DedupeOptions        ids_options_;
+    files::MemoryDirectory       ids_disk_, checkpoint_disk_;
+    FaultyDirectory              ids_{"run of ids", ids_disk_, context_};
+    FaultyDirectory              checkpoints_{"checkpoint", checkpoint_disk_, context_};
+    std::array<std::uint64_t, 6> weights_{};
     std::uint64_t                trace_{0};
 
     std::vector<Producer>            producers_;  // by event
@@ -570,11 +573,10 @@ Report simulate_flood(std::uint64_t seed, Twin twin, Shared& shared)
     options.workers = 1;
     options.scheduler.batch_max = 16;
     options.scheduler.max_wait = {low_wait, 20ms, 10ms, std::chrono::milliseconds::max()};
-    bool const    is_recovering = false;
     std::uint64_t nonce = 0;
     engine::Engine engine(
         {log, graph, shared.schemas, clock}, options, [](std::vector<BlockRef> const&) {}, {},
-        wrong_parts(twin, options.scheduler, is_recovering));
+        wrong_parts(twin, options.scheduler));
 
     auto const send = [&](std::size_t repository, Tier tier) {
         auto const                event = make_simple_event(repository, ++nonce, tier);

@@ -96,7 +96,7 @@ protected:
     {
         graph::ResidentStore graph;
         log::MemoryLog const log(disk_);
-        EXPECT_TRUE(fold(log, schemas_, graph, nullptr, clock_));
+        EXPECT_TRUE(fold(log, schemas_, graph, clock_));
         return graph.digest();
     }
     void expect_true_after_restart()
@@ -228,7 +228,7 @@ TEST_F(Checkpoints, ADamagedOneIsRefusedAndTheRestIsUsed)
         log::MemoryLog const log(disk_);
         auto checkpoint = load_checkpoint(files_, log, schemas_, graph);
         ASSERT_EQ(checkpoint.refused.size(), refused) << what;
-        ASSERT_TRUE(fold(log, schemas_, graph, nullptr, clock_, std::move(checkpoint)));
+        ASSERT_TRUE(fold(log, schemas_, graph, clock_, std::move(checkpoint)));
         ASSERT_EQ(graph.digest(), right) << what;
     };
     load(0, "nothing");

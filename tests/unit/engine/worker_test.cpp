@@ -268,7 +268,7 @@ TEST_F(Working, FoldsTheNewestVerdictOfEachEvent)
     decide(3, log::Verdict::dropped);
 
     graph::ResidentStore fresh;
-    auto const           folded = fold(log_, schemas_, fresh, nullptr, clock_);
+    auto const           folded = fold(log_, schemas_, fresh, clock_);
     ASSERT_TRUE(folded);
     EXPECT_EQ(folded->events, 5u);
     EXPECT_EQ(folded->applied, 1u);
