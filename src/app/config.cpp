@@ -249,6 +249,10 @@ std::vector<Setting> const& settings()
              return set;
          },
          [](Config const& c) { return std::to_string(c.cache.ttl.count()); }},
+        {"dedupe.memory_ids", "newest event ids kept in memory, about 16 bytes each; older ones are looked up on disk", "",
+         false,
+         [](Config& c, std::string_view v) { return set_number(c.dedupe.memory_ids, v, 1'000u, 1'000'000'000u); },
+         [](Config const& c) { return std::to_string(c.dedupe.memory_ids); }},
         {"conviction.formula", "shrinkage, normalised or additive", "", false, set_formula,
          [](Config const& c) { return std::string(formulas[static_cast<std::size_t>(c.conviction_formula)]); }},
         {"environment", "a name for this installation, shown by /health/detailed", "ENVIRONMENT", false,

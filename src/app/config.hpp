@@ -2,6 +2,7 @@
 #pragma once
 
 #include "cache/memory_cache.hpp"
+#include "engine/derived_dedupe.hpp"
 #include "engine/engine.hpp"
 #include "graph/conviction.hpp"
 
@@ -28,6 +29,7 @@ struct Config {
     std::uint64_t            log_reserve_bytes{256u << 20};  // free disk space below which nothing is accepted
     engine::CheckpointOptions checkpoint{};
     cache::MemoryCacheOptions cache{};  // keys_max 0: none
+    engine::DedupeOptions    dedupe{};
     graph::ConvictionFormula           conviction_formula{graph::ConvictionFormula::shrinkage};
     std::string              environment{"production"};  // shown by /health/detailed
 };

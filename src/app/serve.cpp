@@ -53,11 +53,13 @@ std::uint64_t bytes_below(std::filesystem::path const& directory)
 // Everything that runs while the server serves. Members die in reverse order: connections before the engine.
 class Service {
 public:
-    Service(Config const& config, log::EventLog& log, Clock const& clock)
+    Service(Config const& config, log::EventLog& log, files::Directory& ids, Clock const& clock)
         : config_(config), log_(log), clock_(clock), schemas_(all_processors()), graph_(graph::make_resident_store()),
           checkpoints_(adapters::open_directory(adapters::checkpoint_path(config.data))),
           engine_({log_, *graph_, schemas_, clock_, checkpoints_.get()}, engine_options(config),
-                  [this](std::vector<engine::BlockRef> blocks) { answer(std::move(blocks)); }),
+                  [this](std::vector<engine::BlockRef> blocks) { answer(std::move(blocks)); }, {},
+                  {.scheduler = nullptr, .watermark = nullptr,
+                   .dedupe = std::make_unique<engine::DerivedDedupe>(ids, config.dedupe)}),
           cache_(config.cache, clock_), answers_(*graph_, config.cache.keys_max != 0 ? &cache_ : nullptr),
           rates_(engine_, clock_),
           ingest_(io_, engine_, rates_, schemas_, [this](engine::BlockRef block) { runner_.submit(std::move(block)); }),
@@ -248,6 +250,7 @@ int exit_code(Error const& error)
     if (error.reason == "newer_format") return Exit::newer_format;
     if (error.reason == "already_running") return Exit::already_running;
     if (error.reason == "log_failed") return Exit::log_failed;
+    if (error.reason == "damaged_ids") return Exit::failure;  // the next start makes them again
     if (error.code == Errc::corrupt) return Exit::damaged_log;
     if (error.code == Errc::invalid) return Exit::usage;
     return Exit::failure;
@@ -265,7 +268,8 @@ int serve(Config const& config)
         spdlog::error("{}: {} ({})", config.data, log.error().detail, log.error().reason);
         return exit_code(log.error());
     }
-    Service service(config, **log, clock);
+    auto const ids = adapters::open_directory(config.data + "/ids");
+    Service    service(config, **log, *ids, clock);
     return service.run();
 }
 

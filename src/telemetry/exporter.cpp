@@ -147,6 +147,17 @@ std::string metrics_text(
     f.gauge("sluice_checkpoint_bytes", "Size of the last checkpoint.", {{num(checkpoints.bytes)}});
     f.gauge("sluice_checkpoint_seconds", "How long the last checkpoint took.", {{seconds(checkpoints.nanoseconds)}});
     f.histogram("sluice_projection_seconds", "From durable to applied, by tier.", c.delays);
+    auto const ids = engine.ids();
+    f.gauge("sluice_dedupe_memory_ids", "Event ids in memory.", {{num(ids.memory_ids)}});
+    f.gauge("sluice_dedupe_memory_bytes", "Bytes of their tables.", {{num(ids.memory_bytes)}});
+    f.gauge("sluice_dedupe_runs", "Files of ids.", {{num(ids.runs)}});
+    f.gauge("sluice_dedupe_run_ids", "Event ids in files.", {{num(ids.run_ids)}});
+    f.gauge("sluice_dedupe_disk_bytes", "Bytes of those files.", {{num(ids.disk_bytes)}});
+    f.gauge("sluice_dedupe_filter_bytes", "Bytes of their filters, in memory.", {{num(ids.filter_bytes)}});
+    f.counter("sluice_dedupe_disk_lookups_total", "Lookups that read a file, one for each file read.",
+              {{num(ids.disk_lookups)}});
+    f.counter("sluice_dedupe_write_failures_total", "Files of ids that could not be written, and were tried again.",
+              {{num(ids.write_failures)}});
     f.gauge("sluice_records", "Live records, by kind.",
             {{live(Kind::relationship), "relationship"}, {live(Kind::attestation), "attestation"},
              {live(Kind::entity), "entity"}},
