@@ -249,8 +249,7 @@ std::vector<Setting> const& settings()
              return set;
          },
          [](Config const& c) { return std::to_string(c.cache.ttl.count()); }},
-        {"dedupe.memory_ids", "newest event ids kept in memory, about 16 bytes each; older ones are looked up on disk", "",
-         false,
+        {"dedupe.memory_ids", "newest event ids kept in memory, 20 bytes each; older ones are on disk", "", false,
          [](Config& c, std::string_view v) { return set_number(c.dedupe.memory_ids, v, 1'000u, 1'000'000'000u); },
          [](Config const& c) { return std::to_string(c.dedupe.memory_ids); }},
         {"conviction.formula", "shrinkage, normalised or additive", "", false, set_formula,

@@ -91,6 +91,7 @@ public:
             }
             if (entry == nullptr) {
                 if (auto const done = writer_->commit(); !done) return done.error();
+                writer_.reset();  // with its filter, before the run is opened with the same one
                 return true;
             }
             if (auto const added = writer_->add(*entry); !added) return added.error();
@@ -188,7 +189,8 @@ Result<bool> DerivedDedupe::find(Hash128 id, Confirm const& confirm)
     // Every table and filter is a cache miss: let them happen together.
     active_->prefetch(hash);
     for (auto const& frozen : now->frozen) frozen.ids->prefetch(hash);
-    for (auto const& run : now->runs) run->prefetch(hash);
+    for (auto const& run : now->runs)
+        if (run->range().first < now->memory_from) run->prefetch(hash);
 
     if (auto const found = active_->find(hash, confirm); !found || *found) return found;
     for (auto it = now->frozen.rbegin(); it != now->frozen.rend(); ++it)
@@ -199,7 +201,8 @@ Result<bool> DerivedDedupe::find(Hash128 id, Confirm const& confirm)
         disk_lookups_.fetch_add(1, std::memory_order_relaxed);
         auto const entries = run.find(hash);
         if (!entries) {
-            if (is_damage(entries.error())) (void)directory_.remove(run.name());  // so that the next start makes it again
+            // So that the next start makes it again.
+            if (is_damage(entries.error())) (void)directory_.remove(run.name());
             return entries.error();
         }
         for (auto entry = entries->rbegin(); entry != entries->rend(); ++entry) {

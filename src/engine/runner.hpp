@@ -1,4 +1,4 @@
-// The engine's threads: one appends, one writes checkpoints, one maintains the ids, the others work. Loops around
+// The engine's threads: one appends, one writes checkpoints, one writes ids away, the others work. Loops around
 // step(), waiting when a step finds nothing.
 #pragma once
 

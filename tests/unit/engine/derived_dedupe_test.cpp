@@ -9,6 +9,7 @@
 
 #include <map>
 #include <set>
+#include <thread>
 
 namespace sluice::engine {
 namespace {
@@ -484,6 +485,31 @@ TEST(DerivedDedupe, StartsOnAFullDiskWhenWhatWaitsIsLittle)
     ASSERT_TRUE(world.disk.remove(world.runs().back()));
     ASSERT_TRUE(world.restart());
     world.expect_all();
+}
+
+TEST(DerivedDedupe, IsMaintainedWhileItIsUsed)
+{
+    constexpr std::uint64_t count = 20'000;
+    files::MemoryDirectory  directory;
+    DerivedDedupe           index(directory, {.memory_ids = 400, .merge_step = 1'000});
+    std::atomic<bool>       stop{false};
+    std::thread             background([&] {
+        while (!stop) (void)index.maintain();
+    });
+    Random                  random(1);
+    auto const              key = [](std::uint64_t n) { return Hash128{.low = Random(n).next(), .high = 0}; };
+    std::uint64_t           missing = 0;
+    for (std::uint64_t sequence = 1; sequence <= count; ++sequence) {
+        while (!index.has_room()) (void)index.stats();
+        index.insert(key(sequence), Sequence{sequence});
+        index.committed(Sequence{sequence}, sequence);
+        auto const wanted = 1 + random.below(sequence);
+        missing += !*index.find(key(wanted), [&](Sequence s) -> Result<bool> { return number(s) == wanted; });
+    }
+    stop = true;
+    background.join();
+    EXPECT_EQ(missing, 0u);
+    EXPECT_GT(index.stats().runs, 1u);
 }
 
 TEST(DerivedDedupe, LeavesForeignFilesAlone)
