@@ -102,7 +102,7 @@ void Runner::ids_loop()
         auto const worked = engine_.maintain_ids_step();
         if (!worked && worked.error().code == Errc::corrupt) return fail(worked.error());
         if (worked && *worked) continue;
-        stop_ids_.wait(0, worked ? std::chrono::milliseconds(50) : std::chrono::milliseconds(1000));
+        stop_ids_.wait(0, worked ? std::chrono::milliseconds(10) : std::chrono::milliseconds(1000));
     }
 }
 

@@ -51,8 +51,13 @@ protected:
             event["event_id"] = "ids-" + std::to_string(n);
             body += event.dump() + "\n";
             if (n % batch != batch - 1) continue;
-            auto const response =
-                http.try_send("POST", "/internal/events/batch", body, {{"Content-Type", "application/x-ndjson"}});
+            std::optional<Response> response;
+            // While too many generations wait to be written, ids have no room: these are tiny.
+            (void)eventually([&] {
+                response =
+                    http.try_send("POST", "/internal/events/batch", body, {{"Content-Type", "application/x-ndjson"}});
+                return !response || response->body.find("disk_full") == std::string::npos;
+            });
             if (!response || response->status != 202) return std::nullopt;
             auto const reply = response->json();
             for (auto const& duplicate : reply.at("duplicates")) {
