@@ -358,7 +358,7 @@ std::vector<std::string> refusals_to_serve(Config const& config)
         refusals.emplace_back("the key is a sample from documentation: make one with `openssl rand -hex 32`");
     else if (config.key.size() < 16)
         refusals.emplace_back("the key is shorter than 16 characters");
-    if (auto const address = parse_address(config.listen); !address)
+    if (auto const address = parse_endpoint(config.listen); !address)
         refusals.push_back("listen: '" + config.listen + "' is not HOST:PORT");
     else if (!is_ip_address(address->host))
         refusals.push_back("listen: '" + address->host + "' is not an IP address");
@@ -389,11 +389,11 @@ std::string to_toml(Loaded const& loaded)
     return text;
 }
 
-std::optional<Address> parse_address(std::string const& listen)
+std::optional<Endpoint> parse_endpoint(std::string const& listen)
 {
     auto const colon = listen.rfind(':');
     if (colon == listen.npos || colon == 0) return std::nullopt;
-    Address           address{listen.substr(0, colon), 0};
+    Endpoint          address{listen.substr(0, colon), 0};
     auto const* const begin = listen.data() + colon + 1;
     auto const* const end = listen.data() + listen.size();
     auto const [last, error] = std::from_chars(begin, end, address.port);

@@ -79,12 +79,13 @@ std::vector<std::string> refusals_to_serve(Config const& config);
 // The settings as a file that load_config reads; secrets are left out.
 std::string to_toml(Loaded const& loaded);
 
-struct Address {
+// Where to listen.
+struct Endpoint {
     std::string   host;
     std::uint16_t port{0};
 };
 
 // HOST:PORT
-std::optional<Address> parse_address(std::string const& listen);
+std::optional<Endpoint> parse_endpoint(std::string const& listen);
 
 }  // namespace sluice::app

@@ -81,7 +81,7 @@ public:
 
     int run()
     {
-        auto const address = parse_address(config_.listen);
+        auto const address = parse_endpoint(config_.listen);
         auto const start = clock_.now();
         std::vector<std::string> refused;
         auto const               folded = engine_.recover(&refused);
@@ -123,7 +123,7 @@ private:
 
     static http::ApiOptions api_options(Config const& config)
     {
-        auto const address = parse_address(config.listen);
+        auto const address = parse_endpoint(config.listen);
         return {.key = config.key, .hosts = config.http_hosts,
                 .open_status = config.http_open_status || (address && is_loopback(address->host)),
                 .version = SLUICE_VERSION, .environment = config.environment, .formula = config.conviction_formula};
