@@ -148,7 +148,7 @@ void FaultyDirectory::damage_one()
     auto&       random = context_.random;
     auto const& name = (*names)[random.below(names->size())];
     auto&       content = inner_.content(name);
-    switch (random.below(3)) {
+    switch (content.empty() ? 0 : random.below(3)) {
     case 0:
         (void)inner_.remove(name);
         ++goal("lost");

@@ -49,6 +49,7 @@ void Ledger::recovery_begins(bool maybe_restored)
     store_failures_.clear();
     unsettled_ = 0;
     for (std::size_t i = 0; i < settled_.size(); ++i) settled_[i] = decisions_.contains(i + 1);
+    while (unsettled_ < settled_.size() && settled_[unsettled_]) ++unsettled_;
     for (auto& [did, lane] : lanes_) lane.unsettled = 0;
 }
 

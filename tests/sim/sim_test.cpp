@@ -79,7 +79,7 @@ TEST(Simulator, KeepsEveryPromise)
     Shared     shared;
     auto const one = from_environment("SLUICE_SEED", 0);
     auto const first = one != 0 ? one : 1;
-    auto const last = one != 0 ? one : from_environment("SLUICE_SIM_SEEDS", 500);
+    auto const last = one != 0 ? one : from_environment("SLUICE_SIM_SEEDS", 2'000);
     std::map<std::string, std::uint64_t> seeds_with;
     std::uint64_t                        steps = 0;
     for (auto seed = first; seed <= last; ++seed) {
