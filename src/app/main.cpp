@@ -76,6 +76,8 @@ int run(int argc, char** argv)
     bench_command->add_option("--dids", work.dids, "repositories")->check(CLI::Range(2, 10'000'000));
     bench_command->add_option("--skew", work.skew, "Zipf exponent of the repositories; 0: all alike")
         ->check(CLI::Range(0.0, 5.0));
+    bench_command->add_option("--records", work.records, "different records, written again and again; 0: all new")
+        ->capture_default_str();
     bench_command->add_option("--duplicates", work.duplicates, "share of events that were sent before")
         ->check(CLI::Range(0.0, 0.99));
     bench_command->add_option("--seed", work.seed, "of bodies, tiers and repositories");

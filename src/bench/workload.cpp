@@ -60,7 +60,7 @@ double median_for(std::size_t mean)
 }  // namespace
 
 Workload::Workload(WorkloadOptions const& options, std::uint64_t base)
-    : duplicates_(options.duplicates), base_(base), random_(options.seed)
+    : duplicates_(options.duplicates), base_(base), records_(options.records), random_(options.seed)
 {
     std::vector<std::string> names(options.dids);
     std::vector<double>      weights(options.dids);
@@ -109,11 +109,12 @@ std::size_t Workload::put(char* out)
         n -= 1 + random_.below(std::min(n, repeat_window));
     else
         ++next_;
-    auto const& body = bodies_[n % bodies_.size()];
+    auto const  record = records_ != 0 ? n % records_ : n;
+    auto const& body = bodies_[record % bodies_.size()];
     std::memcpy(out, text_.data() + body.at, body.size);
     put_hex(out + body.id_at, (base_ + n) * 0x9E3779B97F4A7C15);  // odd: no two alike
     put_tid(out + body.rev_at, base_ + n);
-    put_tid(out + body.key_at, base_ + n);
+    put_tid(out + body.key_at, records_ != 0 ? record + 1 : base_ + n);
     return body.size;
 }
 

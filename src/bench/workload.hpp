@@ -18,6 +18,7 @@ struct WorkloadOptions {
     std::size_t                    body_bytes{500};  // mean; log-normal between the limits of Workload
     std::array<double, tier_count> tier_mix{30, 60, 9, 1};  // weights, LOW first
     double                         duplicates{0};  // share of events that were sent before
+    std::uint64_t                  records{0};  // different records, written again and again; 0: each event's its own
     std::uint64_t                  seed{1};
 };
 
@@ -27,7 +28,8 @@ public:
     static constexpr std::size_t body_bytes_min = 432;
     static constexpr std::size_t body_bytes_max = 1600;
 
-    // Event n gets revision, record key and id from base + n: another base, other events. `base` is below 2^62.
+    // Event n gets revision, id and, unless `records` says otherwise, record key from base + n: another base, other
+    // events. `base` is below 2^62.
     Workload(WorkloadOptions const& options, std::uint64_t base);
 
     // Writes the next event's JSON, at most body_bytes_max, and returns its size.
@@ -43,7 +45,7 @@ private:
     static constexpr std::uint64_t repeat_window = 10'000;  // a duplicate is one of so many events before
 
     double const        duplicates_;
-    std::uint64_t const base_;
+    std::uint64_t const base_, records_;
     Random              random_;
     std::uint64_t       next_{0};
     std::string         text_;  // of all bodies, in the order they are sent

@@ -116,5 +116,17 @@ TEST(WorkloadTest, AnotherBaseMeansOtherEvents)
     EXPECT_EQ(ids.size(), 30'000u);
 }
 
+TEST(WorkloadTest, RecordsAreWrittenAgainWhateverTheBase)
+{
+    std::set<std::string> uris, ids;
+    for (std::uint64_t const base : {1, 20'000})
+        for (auto const& event : send({.dids = 1000, .records = 700}, 5'000, base)) {
+            uris.insert(after(event.text, R"("uri":")"));
+            ids.insert(event.id);
+        }
+    EXPECT_EQ(uris.size(), 700u);
+    EXPECT_EQ(ids.size(), 10'000u);
+}
+
 }  // namespace
 }  // namespace sluice::bench
