@@ -212,9 +212,8 @@ private:
             return refusal("belongs to another chain");
         }
 
-        auto const& unsettled = checkpoint.position.unsettled;
-        auto const  seen = unsettled.empty() ? checkpoint.position.last : Sequence{number(unsettled.front()) - 1};
-        auto const  restored = [&](graph::Snapshots::Restored const& repository) {
+        auto const seen = watermark_of(checkpoint.position);
+        auto const restored = [&](graph::Snapshots::Restored const& repository) {
             if (repository.last > seen) checkpoint.ahead.emplace(repository.did, repository.last);
         };
         for (;;) {
@@ -253,6 +252,11 @@ private:
 
 }  // namespace
 
+Sequence watermark_of(Position const& position)
+{
+    return position.unsettled.empty() ? position.last : Sequence{number(position.unsettled.front()) - 1};
+}
+
 Checkpoint load_checkpoint(
     files::Directory const& directory, log::EventLog const& log, schema::SchemaSet const& schemas,
     graph::Snapshots& snapshots)
@@ -261,7 +265,8 @@ Checkpoint load_checkpoint(
 }
 
 Checkpointer::Checkpointer(Deps deps, CheckpointOptions options, Checkpoint const& loaded)
-    : deps_(deps), options_(options), last_position_(loaded.position.last), last_time_(deps.clock.now()),
+    : deps_(deps), options_(options), last_position_(loaded.position.last),
+      last_watermark_(watermark_of(loaded.position)), last_time_(deps.clock.now()),
       last_sequence_(number(loaded.position.last))
 {
     auto const existing = checkpoints_in(deps_.directory);
@@ -318,7 +323,7 @@ Result<> Checkpointer::begin()
     auto writer = deps_.directory.create(text_of({number_, is_base}));
     if (!writer) return writer.error();
     writer_ = std::move(*writer);
-    capture_ = {.number = number_, .all = is_base};
+    capture_ = {.number = number_, .all = is_base, .after = is_base ? Sequence::none : last_watermark_};
     check_ = bytes_ = 0;
     frame_.clear();
     return write(
@@ -348,6 +353,7 @@ Result<> Checkpointer::complete()
     writer_.reset();
     (base_ == number_ ? base_bytes_ : delta_bytes_) += bytes_;
     last_position_ = position_.last;
+    last_watermark_ = watermark_of(position_);
     last_time_ = deps_.clock.now();
     if (base_ == number_) prune();
 

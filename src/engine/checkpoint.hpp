@@ -1,8 +1,8 @@
 // Checkpoints: the graph at a position, so that a restart folds only the end of the log.
 //
-// They come in chains. A *base* holds every repository, a *delta* those written since the checkpoint before; a chain is
-// a base and the deltas with the numbers that follow. Each repository in it is whole, as it was at some moment while
-// the checkpoint was written, at the position or later: whoever folds on skips what a repository already has in it.
+// They come in chains. A *base* holds every record, a *delta* those written since the checkpoint before; a chain is a
+// base and the deltas with the numbers that follow. What it has of a repository is as it was at one moment while the
+// checkpoint was written, at the position or later: whoever folds on skips what a repository already has in it.
 //
 //   <number>.base, <number>.delta = frames, each: size u32, kind u32, XXH3-64 of its bytes seeded with the check of the
 //   frame before u64, bytes.   First a header, then repositories, at last an empty end.            little-endian
@@ -37,6 +37,9 @@ struct CheckpointHeader {
     std::uint64_t chain{0};    // of the log's record at the position
     std::string   processors;  // their names and versions
 };
+
+// Everything up to here is settled.
+Sequence watermark_of(Position const& position);
 
 // What a fold continues from.
 struct Checkpoint {
@@ -111,6 +114,7 @@ private:
     std::uint32_t base_{0};    // of the chain; 0: the next checkpoint is a base
     std::uint64_t base_bytes_{0}, delta_bytes_{0};
     Sequence      last_position_{};
+    Sequence      last_watermark_{};  // at that position
     Clock::Mono   last_time_{};
 
     std::atomic<std::uint64_t> written_{0}, failed_{0}, last_bytes_{0}, last_ns_{0}, last_sequence_{0};

@@ -60,7 +60,8 @@ public:
     // Where a capture stands.
     struct Capture {
         std::uint32_t number{1};  // above every earlier one's
-        bool          all{true};  // else only the repositories that were written since a capture took them
+        bool          all{true};  // else only repositories that were written since a capture took them, and of those
+        Sequence      after{};    // only the records of later events: the watermark when the capture before began
         std::uint32_t shard{0}, cursor{0};
     };
     struct Restored {
@@ -70,12 +71,13 @@ public:
 
     virtual ~Snapshots() = default;
 
-    // Appends the next repositories to `bytes`: each once, whole, as it was at one moment, tombstones included. False
-    // once all that were there at the beginning have been taken. One thread; appliers and readers wait microseconds.
+    // Appends the next repositories to `bytes`: each once, as it was at one moment, tombstones included. False once all
+    // that were there at the beginning have been taken. One thread; appliers and readers wait microseconds.
     virtual bool capture(Capture& capture, std::string& bytes) = 0;
 
-    // Takes repositories from such bytes, except those that are there: restore the newest capture first. `invalid` if
-    // the bytes are none; then clear() before anything else. Before the first event is applied.
+    // Takes records from such bytes, except those that are there or were removed since: restore the newest capture
+    // first, back to the one of all. `invalid` if the bytes are none; then clear() before anything else. Before the
+    // first event is applied.
     virtual Result<> restore(
         std::string_view bytes, std::uint32_t number, std::function<void(Restored const&)> const& restored) = 0;
     virtual void clear() = 0;

@@ -62,6 +62,14 @@ struct ResidentStore::Shard {
     Counts                    counts;
     std::string               scratch;
 
+    // While a capture looks at records without the lock, those that are replaced stay.
+    bool                   is_captured{false};
+    std::vector<RecordRef> replaced;
+
+    void keep(RecordRef const& record)
+    {
+        if (is_captured) replaced.push_back(record);
+    }
     void count(StoredRecord const& record, std::uint64_t step) noexcept
     {
         (record.removed() ? counts.tombstones : counts.live[static_cast<std::size_t>(record.kind())]) += step;
@@ -275,6 +283,7 @@ Outcome ResidentStore::write(Name const& repository, Event const& event, Effects
         }
         if (before) {
             shard.leave(*before);
+            shard.keep(before);
             if (before->rev() > after->rev()) {
                 after->raise_rev(before->rev());
                 digest = shard.digest_of(*after);
@@ -314,9 +323,13 @@ Outcome ResidentStore::remove_repository(Name const& repository, Event const& ev
             [&](StoredRecord const& record) { return record.rev() <= floor; },
             [&](RecordRef record) {
                 shard.leave(*record);
+                shard.keep(record);
                 taken.push_back(std::move(record));
             });
-        if (home.tombstone) shard.leave(*home.tombstone);
+        if (home.tombstone) {
+            shard.leave(*home.tombstone);
+            shard.keep(home.tombstone);
+        }
         home.tombstone = StoredRecord::make(
             Record{
                 .kind = Kind::repository,
@@ -380,47 +393,57 @@ void ResidentStore::forget_all(std::vector<RecordRef> const& records, Sequence b
 bool ResidentStore::capture(Capture& capture, std::string& bytes)
 {
     constexpr std::size_t homes = 64;  // per visit: microseconds under the lock
-    // How a repository begins; its DID and records follow.
     struct Found {
-        std::uint32_t records{0};
-        RecordRef     first;  // names the repository
+        std::string did;
+        std::size_t end;  // of its records
     };
-    std::vector<Found>     found;
-    std::vector<RecordRef> records;
+    std::vector<Found>               found;
+    std::vector<StoredRecord const*> records;
     if (capture.shard == shard_count) return false;
+    auto& shard = shards_[capture.shard];
     {
-        auto const&            shard = shards_[capture.shard];
+        // Under the lock records are listed, not looked at: a large repository would take long.
         std::shared_lock const lock(shard.mutex);
+        shard.is_captured = true;  // only this thread and, under the whole lock, writers look at it
         capture.cursor = shard.nodes.scan(capture.cursor, homes, [&](Node const& node) {
             if (!node.is_repository() || node.captured == capture.number || (!capture.all && !node.written)) return;
             node.captured = capture.number & 0x7fffffff;
             node.written = 0;
-            auto const before = records.size();
-            if (node.tombstone) records.push_back(node.tombstone);
-            node.records.for_each([&](StoredRecord const& record) { records.emplace_back(&record); });
-            found.push_back({static_cast<std::uint32_t>(records.size() - before), records[before]});
+            if (node.tombstone) records.push_back(node.tombstone.get());
+            node.records.for_each([&](StoredRecord const& record) { records.push_back(&record); });
+            found.push_back({std::string(node.name()), records.size()});
         });
     }
     if (capture.cursor == 0) ++capture.shard;
-    auto next = records.begin();
-    for (auto const& [count, first] : found) {
-        auto const did = first->view().did;
+    std::size_t at = 0;
+    for (auto const& [did, end] : found) {
+        std::uint32_t count = 0;
         put_number(bytes, static_cast<std::uint32_t>(did.size()));
+        auto const count_at = bytes.size();
         put_number(bytes, count);
         bytes += did;
-        for (auto const end = next + count; next != end; ++next) (*next)->write(bytes);
+        for (; at < end; ++at) {
+            if (records[at]->sequence() <= capture.after) continue;
+            records[at]->write(bytes);
+            ++count;
+        }
+        std::memcpy(bytes.data() + count_at, &count, sizeof count);
     }
+    std::vector<RecordRef> replaced;  // gone after the lock
+    std::unique_lock const lock(shard.mutex);
+    shard.is_captured = false;
+    replaced.swap(shard.replaced);
     return capture.shard < shard_count;
 }
 
 Result<> ResidentStore::restore(
     std::string_view bytes, std::uint32_t number, std::function<void(Restored const&)> const& restored)
 {
-    auto const              wrong = Error{Errc::invalid, "not_a_capture", "bytes that are no repository"};
+    auto const             wrong = Error{Errc::invalid, "not_a_capture", "bytes that are no repository"};
     std::vector<RecordRef> records;
     while (!bytes.empty()) {
         auto const did_size = take_number(bytes), count = take_number(bytes);
-        if (!did_size || !count || *count == 0 || bytes.size() < *did_size) return wrong;
+        if (!did_size || !count || bytes.size() < *did_size) return wrong;
         auto const did = bytes.substr(0, *did_size);
         bytes.remove_prefix(did.size());
         records.clear();
@@ -429,48 +452,42 @@ Result<> ResidentStore::restore(
             if (!records.back()) return wrong;
         }
 
-        Name const repository(did);
-        auto&      shard = shard_of(repository);
-        {
-            std::unique_lock const lock(shard.mutex);
-            auto* const            found = shard.nodes.find(repository);
-            if (found && found->is_repository()) continue;
-            auto& home = found ? *found : shard.nodes.create(repository);
-            home.captured = number & 0x7fffffff;
-        }
         Sequence last{};
         for (auto& record : records) {
             last = std::max(last, record->sequence());
-            if (!restore_record(repository, std::move(record))) return wrong;
+            restore_record(Name(did), std::move(record), number);
         }
-        restored({did, last});
+        if (last != Sequence::none) restored({did, last});
     }
     return {};
 }
 
-// False if the repository has one with this kind and key.
-bool ResidentStore::restore_record(Name const& repository, RecordRef record)
+void ResidentStore::restore_record(Name const& repository, RecordRef record, std::uint32_t number)
 {
     auto const         names = record->mentions();
     auto const         hash = key_hash(record->key());
     Places             places(*this, repository, names);
     Places::Lock const lock(places);
     places.find();
+    if (auto const* home = places.home()) {
+        if (record->kind() == Kind::repository ? home->tombstone != nullptr
+                                               : home->records.find(hash, record->kind(), record->key()) != nullptr)
+            return;
+        auto const* const end = home->tombstone.get();
+        if (end && record->sequence() < end->sequence() && record->rev() <= end->rev()) return;
+    }
     places.create();
     auto& shard = places.home_shard();
     auto& home = *places.home();
-    if (record->kind() == Kind::repository) {
-        if (home.tombstone) return false;
+    if (record->kind() == Kind::repository)
         home.tombstone = record;
-    } else {
-        if (home.records.find(hash, record->kind(), record->key())) return false;
+    else
         home.records.put(hash, record);
-    }
+    home.captured = number & 0x7fffffff;
     shard.enter(*record, shard.digest_of(*record));
-    home.stamp = std::max(home.stamp, Stamp{2 * number(record->sequence())});
+    home.stamp = std::max(home.stamp, Stamp{2 * sluice::number(record->sequence())});
     for (std::size_t i = 0; i < names.size(); ++i)
         if (!names[i].empty()) places.mentioned(i).mention(nullptr, record, i);
-    return true;
 }
 
 void ResidentStore::clear() { shards_ = std::make_unique<Shard[]>(shard_count); }

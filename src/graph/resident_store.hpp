@@ -50,7 +50,7 @@ private:
     Outcome                  remove_repository(Name const& repository, Event const& event);
     void                     forget(StoredRecord const& before, StoredRecord const& after);
     void                     forget_all(std::vector<RecordRef> const& records, Sequence by);
-    bool                     restore_record(Name const& repository, RecordRef record);
+    void                     restore_record(Name const& repository, RecordRef record, std::uint32_t number);
     std::vector<OwnedRecord> mentions(Kind kind, std::string_view name) const;
 
     std::unique_ptr<Shard[]> shards_;

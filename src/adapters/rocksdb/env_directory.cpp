@@ -11,7 +11,7 @@ namespace sluice::adapters {
 namespace {
 
 constexpr std::string_view unfinished = ".new";
-constexpr std::uint64_t    sync_every = 4u << 20;  // small pieces, so that nobody's sync waits for a large one
+constexpr std::uint64_t    write_back = 1u << 20;  // in small pieces, so that nobody's sync waits for a large one
 
 class EnvWriter final : public files::Writer {
 public:
@@ -29,10 +29,11 @@ public:
     Result<> append(std::string_view bytes) override
     {
         if (auto const status = file_->Append({bytes.data(), bytes.size()}); !status.ok()) return io_failure(status);
-        unsynced_ += bytes.size();
-        if (unsynced_ < sync_every) return {};
-        unsynced_ = 0;
-        if (auto const status = file_->Sync(); !status.ok()) return io_failure(status);
+        size_ += bytes.size();
+        if (size_ - written_back_ < write_back) return {};
+        auto const status = file_->RangeSync(written_back_, size_ - written_back_);
+        written_back_ = size_;
+        if (!status.ok()) return io_failure(status);
         return {};
     }
 
@@ -54,7 +55,7 @@ private:
     rocksdb::Env&                          env_;
     std::string const                      directory_, path_;
     std::unique_ptr<rocksdb::WritableFile> file_;
-    std::uint64_t                          unsynced_{0};
+    std::uint64_t                          size_{0}, written_back_{0};
 };
 
 class EnvReader final : public files::Reader {

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <random>
 #include <thread>
 
 namespace sluice::graph::test {
@@ -75,6 +76,42 @@ TEST(ResidentStore, ReadersSeeWholeRecordsWhileRepositoriesChange)
     EXPECT_EQ(store.digest(), one_by_one.digest());
     EXPECT_EQ(store.digest(), store.digest_by_scan());
     EXPECT_EQ(keys_of(store.relationships_of(hub)), keys_of(one_by_one.relationships_of(hub)));
+}
+
+// Captures look at records without the lock: none of them may go meanwhile.
+TEST(ResidentStore, IsCapturedWhileItIsWritten)
+{
+    ResidentStore            store;
+    std::atomic<bool>        stop{false};
+    std::vector<std::thread> writers;
+    for (unsigned writer = 0; writer < 2; ++writer)
+        writers.emplace_back([&, writer] {
+            std::mt19937 random(writer);
+            for (std::uint64_t sequence = 1 + writer; !stop; sequence += 2) {
+                auto const owner = "did:plc:" + std::to_string(2 * (random() % 20) + writer);
+                auto const name = "r" + std::to_string(random() % 50);
+                auto const dice = random() % 100;
+                if (dice < 90) run(store, {relate(sequence, sequence, owner, name, {.other = "did:plc:9"})});
+                else if (dice < 99) run(store, {remove(sequence, sequence, owner, name)});
+                else run(store, {remove_repository(sequence, sequence, owner)});
+            }
+        });
+    std::vector<std::string> chain;
+    Snapshots::Capture       capture{.number = 1, .all = true};
+    for (int i = 0; i < 600; ++i) {
+        chain.emplace_back();
+        while (store.capture(capture, chain.back())) {}
+        capture = {.number = capture.number + 1, .all = false};
+        if (i == 598) {
+            stop = true;
+            for (auto& writer : writers) writer.join();
+        }
+    }
+    ResidentStore restored;
+    auto          number = static_cast<std::uint32_t>(chain.size());
+    for (auto file = chain.rbegin(); file != chain.rend(); ++file)
+        ASSERT_TRUE(restored.restore(*file, number--, [](auto const&) {}));
+    EXPECT_EQ(restored.digest(), store.digest());
 }
 
 }  // namespace
