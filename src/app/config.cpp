@@ -8,6 +8,7 @@
 #include <fstream>
 #include <sstream>
 #include <sys/stat.h>
+#include <thread>
 #include <unistd.h>
 
 namespace sluice::app {
@@ -345,6 +346,11 @@ Loaded load_config(
             problems.push_back("key_file " + config.key_file + " is empty");
     }
     return loaded;
+}
+
+std::size_t worker_count(Config const& config)
+{
+    return config.workers != 0 ? config.workers : std::max(1u, std::thread::hardware_concurrency());
 }
 
 std::vector<std::string> refusals_to_serve(Config const& config)

@@ -73,6 +73,9 @@ struct Loaded {
 Loaded load_config(
     std::map<std::string, std::string> const& flags, char const* const* environment, std::string const& file);
 
+// Of `workers`, or one per core.
+std::size_t worker_count(Config const& config);
+
 // Every reason why a server must not start with this configuration.
 std::vector<std::string> refusals_to_serve(Config const& config);
 

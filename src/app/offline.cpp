@@ -53,7 +53,7 @@ Verified verify_all(Config const& config)
     SystemClock const       clock;
     schema::SchemaSet const schemas(all_processors());
     auto const              folded_into = [&](graph::ResidentStore& graph, engine::Checkpoint checkpoint) {
-        return engine::fold(**log, schemas, graph, clock, std::move(checkpoint));
+        return engine::fold(**log, schemas, graph, clock, worker_count(config), std::move(checkpoint));
     };
 
     graph::ResidentStore whole;

@@ -24,7 +24,7 @@ int replay(Config const& config, bool as_json)
     auto const              graph = graph::make_resident_store();
 
     auto const start = clock.now();
-    auto const folded = engine::fold(**log, schemas, *graph, clock);
+    auto const folded = engine::fold(**log, schemas, *graph, clock, worker_count(config));
     if (!folded) {
         fmt::print(stderr, "sluice: {} ({})\n", folded.error().detail, folded.error().reason);
         return exit_code(folded.error());

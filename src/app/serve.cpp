@@ -115,7 +115,8 @@ private:
     {
         engine::EngineOptions options;
         options.admission = config.queue;
-        options.workers = config.workers != 0 ? config.workers : std::max(1u, std::thread::hardware_concurrency());
+        options.workers = worker_count(config);
+        options.fold_threads = worker_count(config);
         options.seed = std::random_device{}();
         options.checkpoint = config.checkpoint;
         return options;

@@ -33,7 +33,8 @@ Result<Folded> Engine::recover(std::vector<std::string>* refused)
             Checkpointer::Deps{*deps_.checkpoints, deps_.log, *snapshots, *watermark_, deps_.schemas, deps_.clock},
             options_.checkpoint, checkpoint);
     }
-    auto folded = fold(deps_.log, deps_.schemas, deps_.graph, deps_.clock, std::move(checkpoint));
+    auto folded = fold(
+        deps_.log, deps_.schemas, deps_.graph, deps_.clock, options_.fold_threads, std::move(checkpoint));
     if (!folded) return folded.error();
     if (!folded->undecided.empty()) {
         log::Commit const commit{.first = next(deps_.log.last()), .count = 0, .chain_after = deps_.log.last_chain(),

@@ -21,6 +21,7 @@ struct EngineOptions {
     RetryOptions      retry{};
     CheckpointOptions checkpoint{};
     std::size_t       workers{2};
+    std::size_t       fold_threads{1};  // of recover()
     std::uint64_t     seed{0};  // for jitter
 };
 

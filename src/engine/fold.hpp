@@ -19,11 +19,12 @@ struct Folded {
     std::vector<log::Decision> undecided;  // verdicts the log does not have yet: make them durable before going on
 };
 
-// Applies every event of the log in order, except those a decision took out and those that are in the checkpoint the
-// graph was restored from. An error of the graph ends it: fold again into a graph that answers; what was applied stays
+// Applies every event of the log, each repository's in order, except those a decision took out and those that are in
+// the checkpoint the graph was restored from. With `threads` above one, as many share the repositories while this one
+// reads and checks the log. An error of the graph ends it: fold again into a graph that answers; what was applied stays
 // applied.
 Result<Folded> fold(
     log::EventLog const& log, schema::SchemaSet const& schemas, graph::GraphStore& graph, Clock const& clock,
-    Checkpoint checkpoint = {});
+    std::size_t threads = 1, Checkpoint checkpoint = {});
 
 }  // namespace sluice::engine

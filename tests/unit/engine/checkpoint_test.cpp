@@ -228,7 +228,7 @@ TEST_F(Checkpoints, ADamagedOneIsRefusedAndTheRestIsUsed)
         log::MemoryLog const log(disk_);
         auto checkpoint = load_checkpoint(files_, log, schemas_, graph);
         ASSERT_EQ(checkpoint.refused.size(), refused) << what;
-        ASSERT_TRUE(fold(log, schemas_, graph, clock_, std::move(checkpoint)));
+        ASSERT_TRUE(fold(log, schemas_, graph, clock_, 1, std::move(checkpoint)));
         ASSERT_EQ(graph.digest(), right) << what;
     };
     load(0, "nothing");
@@ -297,6 +297,87 @@ TEST_F(Checkpoints, OfOtherVersionsOfTheProcessorsAreRefused)
     EXPECT_EQ(checkpoint.refused.size(), 1u);
     EXPECT_EQ(checkpoint.position.last, Sequence::none);
     EXPECT_EQ(graph.digest(), Hash128{});
+}
+
+TEST_F(Checkpoints, AnyNumberOfThreadsFoldsToTheSame)
+{
+    send(60);
+    work();
+    ASSERT_TRUE(checkpoint());
+    send(400);
+    ASSERT_TRUE(*engine().work_step(0));
+    process_.reset();
+
+    log::MemoryLog const log(disk_);
+    for (bool const from_checkpoint : {false, true}) {
+        std::optional<Folded> one;
+        Hash128               digest{};
+        for (std::size_t const threads : {1, 2, 3, 8}) {
+            graph::ResidentStore graph;
+            Checkpoint           checkpoint;
+            if (from_checkpoint) checkpoint = load_checkpoint(files_, log, schemas_, graph);
+            auto const folded = fold(log, schemas_, graph, clock_, threads, std::move(checkpoint));
+            ASSERT_TRUE(folded);
+            EXPECT_EQ(folded->read, from_checkpoint ? 400u : 460u);
+            EXPECT_EQ(folded->applied + folded->parked, 460u);
+            EXPECT_TRUE(std::ranges::is_sorted(folded->undecided, {}, &log::Decision::sequence));
+            if (!one) {
+                one = *folded;
+                digest = graph.digest();
+            }
+            EXPECT_EQ(graph.digest(), digest) << threads;
+            EXPECT_EQ(folded->applied, one->applied);
+            EXPECT_EQ(folded->stale, one->stale);
+            EXPECT_EQ(folded->parked, one->parked);
+            EXPECT_EQ(folded->last, one->last);
+            EXPECT_EQ(folded->undecided.size(), one->undecided.size());
+        }
+        EXPECT_EQ(digest, truth());
+    }
+}
+
+// Every event fails in the store, from the n-th on.
+class FailingGraph final : public graph::GraphStore {
+public:
+    explicit FailingGraph(int works) : works_(works) {}
+
+    graph::ApplyResult apply(std::span<Event const> events, graph::Decide const& decide) override
+    {
+        if (works_-- > 0) return inner_.apply(events, decide);
+        return {.outcomes = {}, .error = Error{Errc::unavailable, "away", ""}, .from_store = true};
+    }
+    std::optional<graph::OwnedRecord> find(Kind kind, std::string_view uri) const override
+    {
+        return inner_.find(kind, uri);
+    }
+    std::vector<graph::OwnedRecord> relationships_of(std::string_view did) const override
+    {
+        return inner_.relationships_of(did);
+    }
+    std::vector<graph::OwnedRecord> attestations_of(std::string_view target) const override
+    {
+        return inner_.attestations_of(target);
+    }
+    graph::Stamp  stamp(std::string_view name) const override { return inner_.stamp(name); }
+    Hash128       digest() const override { return inner_.digest(); }
+    graph::Counts counts() const override { return inner_.counts(); }
+
+private:
+    std::atomic<int>     works_;
+    graph::ResidentStore inner_;
+};
+
+TEST_F(Checkpoints, AGraphThatIsAwayEndsTheFoldOnAnyNumberOfThreads)
+{
+    for (int i = 0; i < 30; ++i) send(10);  // many blocks
+    for (std::size_t const threads : {1, 2, 5})
+        for (int const works : {0, 1, 150}) {
+            FailingGraph         graph(works);
+            log::MemoryLog const log(disk_);
+            auto const           folded = fold(log, schemas_, graph, clock_, threads);
+            ASSERT_FALSE(folded);
+            EXPECT_EQ(folded.error().reason, "away");
+        }
 }
 
 // Fails after so many bytes.
