@@ -7,6 +7,7 @@
 #include "sim/forwarding.hpp"
 
 #include <map>
+#include <utility>
 
 namespace sluice::sim {
 namespace {
@@ -65,6 +66,19 @@ public:
     void released(LaneId) override {}
 };
 
+class DroppedWhenFull final : public ForwardingScheduler {
+public:
+    using ForwardingScheduler::ForwardingScheduler;
+
+    void push(std::span<Pending const> events, Clock::Mono now) override
+    {
+        auto const  pending = inner_->stats(now).pending;
+        std::size_t room = 16;
+        for (auto const count : pending) room -= std::min<std::size_t>(room, count);
+        inner_->push(events.first(std::min(room, events.size())), now);
+    }
+};
+
 class CursorAsMaximum final : public Watermark {
 public:
     void start(Sequence settled_through, std::uint64_t) override { highest_ = settled_through; }
@@ -81,22 +95,33 @@ private:
     Sequence highest_{};
 };
 
-class UnsettledForgotten final : public Watermark {
+class ForwardingWatermark : public Watermark {
 public:
     void     start(Sequence through, std::uint64_t stale) override { inner_.start(through, stale); }
     void     logged(Sequence first, std::size_t count) override { inner_.logged(first, count); }
     void     settled(std::span<Sequence const> s, std::uint64_t stale) override { inner_.settled(s, stale); }
     Sequence low() const override { return inner_.low(); }
     Sequence last() const override { return inner_.last(); }
+    Position position() const override { return inner_.position(); }
+
+protected:
+    DenseWatermark inner_;
+};
+
+class UnsettledForgotten final : public ForwardingWatermark {
+public:
     Position position() const override
     {
         auto position = inner_.position();
         position.unsettled.clear();
         return position;
     }
+};
 
-private:
-    DenseWatermark inner_;
+class CursorBeforeEffect final : public ForwardingWatermark {
+public:
+    void logged(Sequence first, std::size_t count) override { inner_.start(Sequence{number(first) + count - 1}, 0); }
+    void settled(std::span<Sequence const>, std::uint64_t) override {}
 };
 
 // Passes everything on.
@@ -139,6 +164,14 @@ public:
 
 protected:
     virtual bool is_hidden(Sequence sequence) const = 0;
+};
+
+class NoDedupe final : public Hiding {
+public:
+    using Hiding::Hiding;
+
+private:
+    bool is_hidden(Sequence) const override { return true; }
 };
 
 std::vector<IdRange> runs_in(files::Directory const& directory)
@@ -198,14 +231,16 @@ public:
     graph::ApplyResult apply(std::span<Event const> events, graph::Decide const& decide) override
     {
         graph::ApplyResult result;
+        if (++applies_ % 4 == 0) commit_cursors();
         for (auto const& event : events) {
-            auto&      repository = repositories_[std::string(event.did)];
+            auto& repository = repositories_[std::string(event.did)];
             auto const effects = decide(event, View(repository));
             if (!effects) {
                 result.error = effects.error();
                 return result;
             }
             result.outcomes.push_back(execute(repository, event, *effects));
+            repository.cursor = std::max(repository.cursor, event.sequence);
         }
         return result;
     }
@@ -217,6 +252,14 @@ public:
         return std::nullopt;
     }
     graph::Stamp stamp(std::string_view) const override { return graph::Stamp::none; }
+    void crash()
+    {
+        for (auto& [did, repository] : repositories_) repository.cursor = repository.durable_cursor;
+    }
+    void commit_cursors()
+    {
+        for (auto& [did, repository] : repositories_) repository.durable_cursor = repository.cursor;
+    }
     // The simulator reads records by their key only.
     std::vector<graph::OwnedRecord> relationships_of(std::string_view) const override { return {}; }
     std::vector<graph::OwnedRecord> attestations_of(std::string_view) const override { return {}; }
@@ -241,6 +284,7 @@ private:
     struct Repository {
         graph::RecordRef                                         tombstone;
         std::map<std::pair<Kind, std::string>, graph::RecordRef> records;
+        Sequence cursor{}, durable_cursor{};  // of effect_then_cursor, instead of the records' sequences
     };
     class View final : public RecordView {
     public:
@@ -281,6 +325,7 @@ private:
                 sequence = std::max(sequence, record->sequence());
                 rev = std::max(rev, record->rev());
             }
+        if (twin_ == Twin::effect_then_cursor) sequence = repository.cursor;
         if (event.sequence <= sequence && twin_ != Twin::sequence_ignored) return graph::Outcome::applied;
         if (event.rev != Revision::none && event.rev <= rev && twin_ != Twin::rev_ignored) return graph::Outcome::stale;
         if (is_account) return remove_all(repository, event, rev);
@@ -315,6 +360,7 @@ private:
 
     Twin const                        twin_;
     std::map<std::string, Repository> repositories_;
+    std::uint64_t                     applies_{0};
 };
 
 class OutageCounted final : public ForwardingGraph {
@@ -360,17 +406,22 @@ std::string_view name(Twin twin)
     case Twin::failed_to_the_back: return "failed event to the back";
     case Twin::released_early: return "lane released before its verdict is durable";
     case Twin::strict_priority: return "strict priority without aging";
+    case Twin::dropped_when_full: return "accepted event dropped when the queue is full";
+    case Twin::cursor_before_effect: return "cursor before the effect";
     case Twin::cursor_as_maximum: return "cursor as maximum";
     case Twin::unsettled_forgotten: return "checkpoint without what was unsettled";
     case Twin::changes_forgotten: return "checkpoint without what changed since the one before";
+    case Twin::no_dedupe: return "ids never found";
     case Twin::dedupe_forgotten: return "ids forgotten after a restart";
     case Twin::run_skipped: return "oldest run of ids skipped";
     case Twin::generation_lost: return "ids lost while they are written";
     case Twin::answer_before_append: return "answer before append";
+    case Twin::error_ignored: return "error of an append ignored";
     case Twin::verdict_not_durable: return "dead letter not durable";
     case Twin::tombstone_forgotten: return "tombstone forgotten";
     case Twin::rev_ignored: return "rev guard ignored";
     case Twin::sequence_ignored: return "sequence guard ignored";
+    case Twin::effect_then_cursor: return "effect, then its cursor";
     case Twin::outage_counted: return "outage counted as failure";
     }
     return "";
@@ -390,6 +441,8 @@ EngineParts wrong_parts(Twin twin, SchedulerOptions const& options)
         parts.scheduler = std::make_unique<LaneScheduler>(strict);
         break;
     }
+    case Twin::dropped_when_full: parts.scheduler = std::make_unique<DroppedWhenFull>(std::move(lanes)); break;
+    case Twin::cursor_before_effect: parts.watermark = std::make_unique<CursorBeforeEffect>(); break;
     case Twin::unsettled_forgotten: parts.watermark = std::make_unique<UnsettledForgotten>(); break;
     case Twin::cursor_as_maximum: parts.watermark = std::make_unique<CursorAsMaximum>(); break;
     default: break;
@@ -401,6 +454,7 @@ std::unique_ptr<DedupeIndex> make_index(Twin twin, files::Directory& directory, 
 {
     auto index = std::make_unique<DerivedDedupe>(directory, options);
     switch (twin) {
+    case Twin::no_dedupe: return std::make_unique<NoDedupe>(std::move(index));
     case Twin::dedupe_forgotten: return std::make_unique<DedupeForgotten>();
     case Twin::run_skipped: return std::make_unique<RunSkipped>(std::move(index), directory);
     case Twin::generation_lost:
@@ -415,9 +469,15 @@ std::unique_ptr<graph::GraphStore> make_graph(Twin twin)
     case Twin::plain_store:
     case Twin::tombstone_forgotten:
     case Twin::rev_ignored:
-    case Twin::sequence_ignored: return std::make_unique<PlainStore>(twin);
+    case Twin::sequence_ignored:
+    case Twin::effect_then_cursor: return std::make_unique<PlainStore>(twin);
     default: return graph::make_resident_store();
     }
+}
+
+void crash(Twin twin, graph::GraphStore& graph)
+{
+    if (twin == Twin::effect_then_cursor) static_cast<PlainStore&>(graph).crash();
 }
 
 std::unique_ptr<graph::GraphStore> wrong_view(Twin twin, graph::GraphStore& graph)
@@ -447,6 +507,29 @@ private:
     std::unique_ptr<log::MemoryLog> log_;
 };
 
+// Calls a commit durable that the disk has refused, as a second fsync after a failed one does. The process sees it, and
+// all that follow, until it ends.
+class Storage::ErrorIgnored final : public ForwardingLog {
+public:
+    ErrorIgnored(Storage& storage, log::EventLog& failing, log::EventLog& opened)
+        : ForwardingLog(failing), storage_(storage), opened_(opened)
+    {
+    }
+    Result<> append(log::Commit const& commit) override
+    {
+        auto const before = size();
+        if (inner_.append(commit)) return {};
+        if (!storage_.durable_) storage_.durable_ = storage_.seen_;
+        return size() != before ? Result<>() : opened_.append(commit);
+    }
+
+private:
+    std::size_t size() const { return storage_.seen_.blocks.size() + storage_.seen_.decisions.size(); }
+
+    Storage&       storage_;
+    log::EventLog& opened_;
+};
+
 class Storage::ForgetfulLog final : public ForwardingLog {
 public:
     explicit ForgetfulLog(std::unique_ptr<log::EventLog> log) : ForwardingLog(*log), log_(std::move(log)) {}
@@ -465,7 +548,7 @@ private:
 
 void Storage::crash()
 {
-    if (twin_ == Twin::answer_before_append) seen_ = durable_;
+    if (durable_) seen_ = *std::exchange(durable_, std::nullopt);
 }
 
 std::unique_ptr<log::EventLog> Storage::open()
@@ -474,6 +557,12 @@ std::unique_ptr<log::EventLog> Storage::open()
     auto log = std::make_unique<log::MemoryLog>(seen_);
     if (twin_ == Twin::verdict_not_durable) return std::make_unique<ForgetfulLog>(std::move(log));
     return log;
+}
+
+std::unique_ptr<log::EventLog> Storage::wrong_view(log::EventLog& failing, log::EventLog& opened)
+{
+    if (twin_ != Twin::error_ignored) return nullptr;
+    return std::make_unique<ErrorIgnored>(*this, failing, opened);
 }
 
 }  // namespace sluice::sim

@@ -6,6 +6,7 @@
 #include "log/memory_log.hpp"
 
 #include <memory>
+#include <optional>
 #include <string_view>
 
 namespace sluice::sim {
@@ -17,24 +18,30 @@ enum class Twin {
     failed_to_the_back,    // scheduler: an event that failed lines up again behind its lane
     released_early,        // scheduler: a lane goes on before its verdict is durable
     strict_priority,       // scheduler: no turns for lanes that are overdue
+    dropped_when_full,     // scheduler: takes so many events and drops the others, which are accepted
     cursor_as_maximum,     // watermark: the highest settled sequence
+    cursor_before_effect,  // watermark: what is logged counts as settled
     unsettled_forgotten,   // watermark: a position without the events that are not settled
     changes_forgotten,     // graph: a delta without what was written since the checkpoint before
+    no_dedupe,             // dedupe index: finds nothing
     dedupe_forgotten,      // dedupe index: empty after a restart
     run_skipped,           // dedupe index: the oldest run is not looked at
     generation_lost,       // dedupe index: ids that are being written are not looked at
     answer_before_append,  // log: answers before the bytes are durable
+    error_ignored,         // log: answers although the disk failed
     verdict_not_durable,   // log: forgets decisions
     tombstone_forgotten,   // graph: a removed record leaves nothing
     rev_ignored,           // graph: an old revision replaces a newer one
     sequence_ignored,      // graph: an event applied again is applied again
+    effect_then_cursor,    // graph: the sequence of an effect becomes durable after it
     outage_counted,        // graph: an outage is reported like a failure of the event
 };
 inline constexpr Twin twins[] = {
     Twin::four_queues,         Twin::failed_to_the_back,   Twin::released_early,      Twin::cursor_as_maximum,
     Twin::dedupe_forgotten,    Twin::answer_before_append, Twin::verdict_not_durable, Twin::tombstone_forgotten,
     Twin::rev_ignored,         Twin::sequence_ignored,     Twin::outage_counted,      Twin::unsettled_forgotten,
-    Twin::changes_forgotten,   Twin::run_skipped,          Twin::generation_lost,
+    Twin::changes_forgotten,   Twin::run_skipped,          Twin::generation_lost,      Twin::dropped_when_full,
+    Twin::cursor_before_effect, Twin::no_dedupe,           Twin::error_ignored,        Twin::effect_then_cursor,
 };
 std::string_view name(Twin twin);
 
@@ -48,6 +55,9 @@ std::unique_ptr<engine::DedupeIndex> make_index(
 // The shipped store, or a wrong one.
 std::unique_ptr<graph::GraphStore> make_graph(Twin twin);
 
+// What a crash takes from a store that survives it: nothing, unless that is what is wrong.
+void crash(Twin twin, graph::GraphStore& graph);
+
 // What stands between the engine and its graph, if that is what is wrong; else null.
 std::unique_ptr<graph::GraphStore> wrong_view(Twin twin, graph::GraphStore& graph);
 
@@ -57,17 +67,20 @@ public:
     explicit Storage(Twin twin) : twin_(twin) {}
 
     std::unique_ptr<log::EventLog> open();
+    // What stands between the engine and a disk that fails, if that is what is wrong; else null.
+    std::unique_ptr<log::EventLog> wrong_view(log::EventLog& failing, log::EventLog& opened);
     void                           crash();
 
     log::MemoryLog::Disk const& seen() const noexcept { return seen_; }
 
 private:
     class EarlyLog;
+    class ErrorIgnored;
     class ForgetfulLog;
 
-    Twin const           twin_;
-    log::MemoryLog::Disk seen_;     // by the process
-    log::MemoryLog::Disk durable_;  // kept only by a log that lies
+    Twin const                          twin_;
+    log::MemoryLog::Disk                seen_;     // by the process
+    std::optional<log::MemoryLog::Disk> durable_;  // if it is not what is seen: the log lies
 };
 
 }  // namespace sluice::sim

@@ -111,6 +111,7 @@ private:
     struct Process {
         std::unique_ptr<log::EventLog>     log;
         std::unique_ptr<FaultyLog>         faulty_log;
+        std::unique_ptr<log::EventLog>     wrong_log;
         std::unique_ptr<FaultyGraph>       faulty_graph;
         std::unique_ptr<graph::GraphStore> wrong_graph;
         std::unique_ptr<engine::Engine>    engine;
@@ -210,7 +211,10 @@ private:
     {
         for (int tries = 0;; ++tries) {
             ledger_.restart(storage_.seen(), faults_.graph_survives);
-            if (!graph_ || !faults_.graph_survives) graph_ = make_graph(twin_);
+            if (!graph_ || !faults_.graph_survives)
+                graph_ = make_graph(twin_);
+            else
+                sim::crash(twin_, *graph_);
             bool const may_fail = tries < 4 && number(ledger_.last()) > 0 && context_.chance(faults_.recovery_fails);
             context_.recovery_fails_at = may_fail ? 1 + random_.below(number(ledger_.last())) : 0;
             if (context_.chance(faults_.file_damaged)) ids_.damage_one();
@@ -234,6 +238,7 @@ private:
         auto& p = *process_;
         p.log = storage_.open();
         p.faulty_log = std::make_unique<FaultyLog>(*p.log, context_);
+        p.wrong_log = storage_.wrong_view(*p.faulty_log, *p.log);
         p.faulty_graph = std::make_unique<FaultyGraph>(*graph_, context_);
         p.wrong_graph = wrong_view(twin_, *p.faulty_graph);
         auto parts = wrong_parts(twin_, options_.scheduler);
@@ -243,8 +248,8 @@ private:
                 std::make_unique<engine::LaneScheduler>(options_.scheduler), options_.scheduler, report_.goals);
         p.engine = std::make_unique<engine::Engine>(
             engine::Engine::Deps{
-                *p.faulty_log, p.wrong_graph ? *p.wrong_graph : *p.faulty_graph, shared_.schemas, clock_,
-                &checkpoints_},
+                p.wrong_log ? *p.wrong_log : *p.faulty_log, p.wrong_graph ? *p.wrong_graph : *p.faulty_graph,
+                shared_.schemas, clock_, &checkpoints_},
             options_, [this](std::vector<BlockRef> blocks) { answered(blocks); },
             [this](log::Decision const& decision) { decided(decision); }, std::move(parts));
     }
