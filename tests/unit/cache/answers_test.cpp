@@ -8,8 +8,10 @@
 
 #include <gtest/gtest.h>
 
+#include <map>
 #include <random>
 #include <thread>
+#include <utility>
 
 namespace sluice::cache {
 namespace {
@@ -118,6 +120,76 @@ TEST_F(CachedAnswers, EqualTheComputedOnesAfterEveryEvent)
         }
     }
     EXPECT_GT(answers_.counts().hits, 1'000u);
+}
+
+// Passes reads on; somebody writes right after the first.
+class WrittenMeanwhile final : public graph::GraphReader {
+public:
+    WrittenMeanwhile(graph::GraphReader const& graph, std::function<void()> write)
+        : graph_(graph), write_(std::move(write))
+    {
+    }
+    std::optional<graph::OwnedRecord> find(Kind kind, std::string_view uri) const override
+    {
+        return then_written(graph_.find(kind, uri));
+    }
+    std::vector<graph::OwnedRecord> relationships_of(std::string_view did) const override
+    {
+        return then_written(graph_.relationships_of(did));
+    }
+    std::vector<graph::OwnedRecord> attestations_of(std::string_view target) const override
+    {
+        return then_written(graph_.attestations_of(target));
+    }
+    graph::Stamp stamp(std::string_view name) const override { return graph_.stamp(name); }
+
+private:
+    template <class T>
+    T then_written(T answer) const
+    {
+        if (auto const write = std::exchange(write_, nullptr)) write();
+        return answer;
+    }
+
+    graph::GraphReader const&     graph_;
+    mutable std::function<void()> write_;
+};
+
+TEST_F(CachedAnswers, AreNotGivenAgainIfSomebodyWroteWhileTheyWereComputed)
+{
+    auto const relationship = uri(did(0), "r");
+    auto const sequences = [](std::vector<graph::OwnedRecord> const& records) {
+        std::string text;
+        for (auto const& record : records) text += std::to_string(number(record->sequence)) + ' ';
+        return text;
+    };
+    std::map<std::string, Answers::Compute> const reads{
+        {"find",
+         [&](auto const& graph) {
+             return std::to_string(number((*graph.find(Kind::relationship, relationship))->sequence));
+         }},
+        {"relationships_of", [&](auto const& graph) { return sequences(graph.relationships_of(did(1))); }},
+        {"attestations_of", [&](auto const& graph) { return sequences(graph.attestations_of(relationship)); }},
+        {"the same twice",
+         [&](auto const& graph) {
+             auto const first = sequences(graph.relationships_of(did(1)));
+             return first + sequences(graph.relationships_of(did(1)));
+         }},
+    };
+    for (auto const& [name, read] : reads) {
+        graph::ResidentStore store;
+        auto const           write = [&store, &relationship](std::uint64_t sequence) {
+            run(store, {relate(sequence, sequence, did(0), "r", {.other = did(1)})});
+            run(store, {attest(sequence + 1, sequence + 1, did(2), "a", relationship)});
+        };
+        write(1);
+        WrittenMeanwhile const graph(store, [&] { write(3); });
+        Answers                answers(graph, &cache_);
+        auto const             first = answers.get(name, false, read);
+        auto const             now = read(store);
+        EXPECT_NE(first, now) << name;
+        EXPECT_EQ(answers.get(name, false, read), now) << name;
+    }
 }
 
 // Computed before and after the cached answer, and twice the same: then nothing had changed in between, for these
