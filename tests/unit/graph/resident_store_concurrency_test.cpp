@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <map>
 #include <random>
 #include <thread>
 
@@ -112,6 +113,43 @@ TEST(ResidentStore, IsCapturedWhileItIsWritten)
     for (auto file = chain.rbegin(); file != chain.rend(); ++file)
         ASSERT_TRUE(restored.restore(*file, number--, [](auto const&) {}));
     EXPECT_EQ(restored.digest(), store.digest());
+}
+
+// What was read between two looks at one stamp is the answer for as long as that is the stamp: also while an event
+// that reaches many records is halfway through them.
+TEST(ResidentStore, WhatWasReadUnderAStampIsWhatItStandsFor)
+{
+    constexpr std::uint64_t rounds = 3'000, records = 24;
+    std::string const       owner = "did:plc:a", other = "did:plc:b";
+    ResidentStore           store;
+    std::atomic<bool>       done{false}, is_one_answer{true};
+    auto const              read = [&](std::string const& name) {
+        std::map<Stamp, std::vector<std::string>> answers;
+        while (!done) {
+            auto const before = store.stamp(name);
+            auto const answer = keys_of(store.relationships_of(name));
+            if (store.stamp(name) != before) continue;
+            if (answers.size() > 100) answers.erase(answers.begin());
+            if (answers.try_emplace(before, answer).first->second != answer) is_one_answer = false;
+        }
+    };
+    {
+        std::jthread const of_the_hub([&] { read(hub); }), of_the_owner([&] { read(owner); });
+        std::uint64_t      sequence = 0;
+        auto const         put = [&](std::string const& name, std::string const& second) {
+            ++sequence;
+            auto step = relate(sequence, 0, owner, name, {.other = second});
+            run(store, {step});
+        };
+        for (std::uint64_t round = 0; round < rounds && is_one_answer; ++round) {
+            for (std::uint64_t i = 0; i < records; ++i) put(std::to_string(i), hub);
+            for (std::uint64_t i = 0; i < records; i += 3) put(std::to_string(i), other);
+            ++sequence;
+            run(store, {remove_repository(sequence, 0, owner)});
+        }
+        done = true;
+    }
+    EXPECT_TRUE(is_one_answer);
 }
 
 }  // namespace

@@ -266,6 +266,8 @@ TEST_P(ResidentStoreProperty, ComesBackFromItsCaptures)
             auto const newest = last.emplace(repository.did, repository.last).first;
             EXPECT_GE(newest->second, repository.last) << "the newest comes first";
         }));
+    for (auto const& [owner, sequence] : last)
+        EXPECT_NE(restored.stamp(owner), Stamp::none) << "of " << owner << " something is known";
     Plain plain;
     for (auto const& [owner, stream] : streams_)
         for (auto const& step : stream) {

@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include <set>
+
 namespace sluice::graph::test {
 namespace {
 
@@ -207,6 +209,21 @@ TEST(ResidentStore, TheEndOfAnAccountReachesTheOthersLists)
     EXPECT_EQ(keys_of(store.relationships_of(alice)), (std::vector{uri(alice, "late"), uri(bob, "b")}));
     EXPECT_TRUE(store.attestations_of(uri(bob, "b")).empty());
     EXPECT_FALSE(store.find(Kind::attestation, uri(alice, "t")));
+}
+
+// Even of one that is in no list of its own repository.
+TEST(ResidentStore, EveryChangeOfARecordChangesTheStampOfItsRepository)
+{
+    std::string const owner = "did:plc:a", target = uri("did:plc:b", "r");
+    auto              removal = remove(3, 3, owner, "x");
+    removal.kind = Kind::attestation;
+    ResidentStore   store;
+    std::set<Stamp> stamps{store.stamp(owner)};
+    for (auto const& step : {attest(1, 1, owner, "x", target), attest(2, 2, owner, "x", target), removal,
+                             attest(4, 4, owner, "x", target), remove_repository(5, 5, owner)}) {
+        run(store, {step});
+        EXPECT_TRUE(stamps.insert(store.stamp(owner)).second) << "sequence " << step.sequence;
+    }
 }
 
 TEST(ResidentStore, CountsLiveRecordsByKind)
