@@ -1,6 +1,7 @@
 // A restart from a checkpoint ends in the state a restart from the log ends in, whatever became of the checkpoint.
 #include "engine/checkpoint.hpp"
 
+#include "base/hash.hpp"
 #include "base/random.hpp"
 #include "engine/engine.hpp"
 #include "files/memory_directory.hpp"
@@ -8,6 +9,8 @@
 #include "log/memory_log.hpp"
 
 #include <gtest/gtest.h>
+
+#include <cstring>
 
 namespace sluice::engine {
 namespace {
@@ -43,6 +46,24 @@ struct Process {
     Folded                   folded;
 };
 
+// Refuses what it has accepted before: an event that is decided again is decided otherwise.
+Result<Effects> put_once(Event const& event, RecordView const& view)
+{
+    auto const uri = *event.fields.text(0);
+    if (view.find(Kind::entity, uri)) return Error{Errc::invalid, "exists", ""};
+    return Effects{.action = Effects::Action::put, .kind = Kind::entity, .key = uri, .fields = {}};
+}
+constexpr EventType    once_types[] = {{.name = "test.once", .tier = Tier::normal, .required = bit(0)}};
+constexpr PayloadField once_fields[] = {{.names = "uri", .type = PayloadField::Type::at_uri}};
+constexpr Processor    once{.name = "once", .events = once_types, .fields = once_fields, .process = put_once};
+
+std::vector<Processor const*> processors()
+{
+    std::vector<Processor const*> all(all_processors().begin(), all_processors().end());
+    all.push_back(&once);
+    return all;
+}
+
 std::string did(std::size_t i) { return "did:plc:" + std::string(24, static_cast<char>('a' + i % 20)); }
 
 class Checkpoints : public testing::Test {
@@ -66,20 +87,24 @@ protected:
                   R"("participants":[")" + owner + R"(",")" + other + R"("],"type":"social",)"
                   R"("created_at":"2026-01-01T00:00:00Z","strength":)" +
                   std::to_string(random_.below(101)) + R"(},"did":")" + owner + R"("})";
-            BlockRef          block(new Block);
-            schema::Decoded   decoded;
-            auto const        padded = json + std::string(schema::Decoder::padding, ' ');
-            auto const        error = decoder_.decode({padded.data(), json.size()}, block->data, decoded);
-            ASSERT_FALSE(error) << error->detail << json;
-            block->items.push_back({.offset = decoded.offset, .tier = decoded.tier, .state = {}, .sequence = {}});
-            Admission::Demand demand;
-            ++demand.events[index(decoded.tier)];
-            Block::Request request{.first = 0, .count = 1, .ticket = {}};
-            ASSERT_FALSE(engine().admission().admit(demand, request.ticket));
-            block->requests.push_back(std::move(request));
-            engine().submit(std::move(block));
+            ASSERT_NO_FATAL_FAILURE(submit(json));
         }
         while (engine().append_step()) {}
+    }
+    void submit(std::string const& json)
+    {
+        BlockRef        block(new Block);
+        schema::Decoded decoded;
+        auto const      padded = json + std::string(schema::Decoder::padding, ' ');
+        auto const      error = decoder_.decode({padded.data(), json.size()}, block->data, decoded);
+        ASSERT_FALSE(error) << error->detail << json;
+        block->items.push_back({.offset = decoded.offset, .tier = decoded.tier, .state = {}, .sequence = {}});
+        Admission::Demand demand;
+        ++demand.events[index(decoded.tier)];
+        Block::Request request{.first = 0, .count = 1, .ticket = {}};
+        ASSERT_FALSE(engine().admission().admit(demand, request.ticket));
+        block->requests.push_back(std::move(request));
+        engine().submit(std::move(block));
     }
     void work()
     {
@@ -110,10 +135,21 @@ protected:
         EXPECT_EQ(state.watermark, state.last_sequence);
     }
     std::vector<std::string> names() const { return *files_.list(); }
+    // Of the files as they are.
+    void expect_refused(std::size_t refused, std::string const& what)
+    {
+        graph::ResidentStore graph;
+        log::MemoryLog const log(disk_);
+        auto checkpoint = load_checkpoint(files_, log, schemas_, graph);
+        ASSERT_EQ(checkpoint.refused.size(), refused) << what;
+        ASSERT_TRUE(fold(log, schemas_, graph, clock_, 1, std::move(checkpoint)));
+        ASSERT_EQ(graph.digest(), truth()) << what;
+    }
 
-    StillClock               clock_;
-    Random                   random_{7};
-    schema::SchemaSet        schemas_{all_processors()};
+    StillClock                    clock_;
+    Random                        random_{7};
+    std::vector<Processor const*> processors_{processors()};
+    schema::SchemaSet             schemas_{processors_};
     schema::Decoder          decoder_{schemas_};
     log::MemoryLog::Disk     disk_;
     files::MemoryDirectory   files_;
@@ -222,31 +258,159 @@ TEST_F(Checkpoints, ADamagedOneIsRefusedAndTheRestIsUsed)
     work();
     ASSERT_TRUE(checkpoint());
     ASSERT_EQ(names(), (std::vector<std::string>{"0000000001.base", "0000000002.delta"}));
-    auto const right = truth();
-    auto const load = [&](std::size_t refused, std::string const& what) {
-        graph::ResidentStore graph;
-        log::MemoryLog const log(disk_);
-        auto checkpoint = load_checkpoint(files_, log, schemas_, graph);
-        ASSERT_EQ(checkpoint.refused.size(), refused) << what;
-        ASSERT_TRUE(fold(log, schemas_, graph, clock_, 1, std::move(checkpoint)));
-        ASSERT_EQ(graph.digest(), right) << what;
-    };
-    load(0, "nothing");
+    expect_refused(0, "nothing");
     for (auto const& name : names()) {
         auto const whole = files_.content(name);
         for (std::size_t i = 0; i < whole.size(); i += 7) {
             files_.content(name) = whole.substr(0, i);
-            ASSERT_NO_FATAL_FAILURE(load(1, name + " cut off at " + std::to_string(i)));
+            ASSERT_NO_FATAL_FAILURE(expect_refused(1, name + " cut off at " + std::to_string(i)));
             files_.content(name) = whole;
             files_.content(name)[i] ^= static_cast<char>(1 << i % 8);
-            ASSERT_NO_FATAL_FAILURE(load(1, name + " changed at " + std::to_string(i)));
+            ASSERT_NO_FATAL_FAILURE(expect_refused(1, name + " changed at " + std::to_string(i)));
         }
         files_.content(name) = whole + "x";
-        ASSERT_NO_FATAL_FAILURE(load(1, name + " with more"));
+        ASSERT_NO_FATAL_FAILURE(expect_refused(1, name + " with more"));
         files_.content(name) = whole;
     }
     ASSERT_TRUE(files_.remove("0000000001.base"));
-    load(1, "a delta without its base");
+    expect_refused(1, "a delta without its base");
+}
+
+// Frames as they stand in a file, and back.
+struct Frame {
+    std::uint32_t kind{0};
+    std::string   bytes, head;
+};
+constexpr std::size_t head_size = 16;
+
+std::vector<Frame> frames_of(std::string_view file)
+{
+    std::vector<Frame> frames;
+    while (!file.empty()) {
+        std::uint32_t size = 0;
+        Frame         frame;
+        std::memcpy(&size, file.data(), sizeof size);
+        std::memcpy(&frame.kind, file.data() + sizeof size, sizeof frame.kind);
+        frame.head = file.substr(0, head_size);
+        frame.bytes = file.substr(head_size, size);
+        frames.push_back(frame);
+        file.remove_prefix(head_size + size);
+    }
+    return frames;
+}
+
+std::string file_of(std::vector<Frame> const& frames)
+{
+    std::string file;
+    for (auto const& frame : frames) file += frame.head + frame.bytes;
+    return file;
+}
+
+// As if they had been written so.
+std::string sealed(std::vector<Frame> frames)
+{
+    std::uint64_t check = 0;
+    for (auto& frame : frames) {
+        auto const size = static_cast<std::uint32_t>(frame.bytes.size());
+        check = hash64(frame.bytes, check + frame.kind);
+        std::memcpy(frame.head.data(), &size, sizeof size);
+        std::memcpy(frame.head.data() + 8, &check, sizeof check);
+    }
+    return file_of(frames);
+}
+
+// Each frame is whole.
+TEST_F(Checkpoints, WithAFrameMissingTwiceOrElsewhereAreRefused)
+{
+    send(60);
+    work();
+    ASSERT_TRUE(checkpoint());
+    auto&      file = files_.content("0000000001.base");
+    auto const frames = frames_of(file);
+    ASSERT_GT(frames.size(), 4u) << "a header, repositories, an end";
+    for (std::size_t i = 0; i + 1 < frames.size(); ++i) {
+        auto const place = static_cast<std::ptrdiff_t>(i);
+        auto       changed = frames;
+        changed.erase(changed.begin() + place);
+        file = file_of(changed);
+        ASSERT_NO_FATAL_FAILURE(expect_refused(1, "missing: " + std::to_string(i)));
+        changed = frames;
+        changed.insert(changed.begin() + place, frames[i]);
+        file = file_of(changed);
+        ASSERT_NO_FATAL_FAILURE(expect_refused(1, "twice: " + std::to_string(i)));
+        changed = frames;
+        std::swap(changed[i], changed[i + 1]);
+        file = file_of(changed);
+        ASSERT_NO_FATAL_FAILURE(expect_refused(1, "after the next: " + std::to_string(i)));
+    }
+    file = file_of(frames);
+    expect_refused(0, "as it was");
+}
+
+// Every frame is in its place, and what the header says cannot be.
+TEST_F(Checkpoints, WithAHeaderThatDoesNotFitAreRefused)
+{
+    constexpr std::size_t number_at = 0, base_at = 4, last_at = 8, chain_at = 24, count_at = 32, unsettled_at = 40;
+    send(12);
+    work();
+    ASSERT_TRUE(checkpoint());
+    send(10);
+    work();
+    ASSERT_TRUE(checkpoint());
+    auto&      file = files_.content("0000000002.delta");
+    auto const frames = frames_of(file);
+    auto const with = [&](std::size_t at, auto value) {
+        auto changed = frames;
+        std::memcpy(changed.front().bytes.data() + at, &value, sizeof value);
+        return changed;
+    };
+    auto const unsettled = [&](std::vector<std::uint64_t> const& sequences) {
+        auto changed = with(count_at, std::uint64_t{sequences.size()});
+        changed.front().bytes.insert(
+            unsettled_at, reinterpret_cast<char const*>(sequences.data()), 8 * sequences.size());
+        return sealed(changed);
+    };
+    auto const expect = [&](std::string const& changed, std::size_t refused, std::string const& what) {
+        file = changed;
+        ASSERT_NO_FATAL_FAILURE(expect_refused(refused, what));
+    };
+    expect(sealed(frames), 0, "nothing changed");
+    expect(unsettled({21, 22}), 0, "the last two unsettled");
+    expect(sealed(with(number_at, 3u)), 1, "another number");
+    expect(sealed(with(base_at, 2u)), 1, "a base that is called a delta");
+    expect(sealed(with(base_at, 7u)), 1, "another chain");
+    expect(sealed(with(last_at, std::uint64_t{23})), 1, "ahead of the log");
+    expect(sealed(with(last_at, std::uint64_t{21})), 1, "the chain of another record");
+    expect(sealed(with(chain_at, std::uint64_t{1})), 1, "a chain the log does not have");
+    expect(unsettled({22, 21}), 1, "out of order");
+    expect(unsettled({21, 21}), 1, "one twice");
+    expect(unsettled({0}), 1, "no event");
+    expect(unsettled({23}), 1, "beyond the position");
+    expect(sealed(with(count_at, ~std::uint64_t{0})), 1, "more than there are");
+}
+
+// A repository that is written while a checkpoint is, is in it as it is then: what that holds is not decided again.
+TEST_F(Checkpoints, WhatARepositoryIsAheadOfThePositionIsNotDecidedAgain)
+{
+    auto const once_for = [](std::string const& owner) {
+        return R"({"event_type":"test.once","payload":{"uri":"at://)" + owner + R"(/net.rhiz.test.once/k"},"did":")" + owner +
+               R"("})";
+    };
+    send(20);
+    work();
+    submit(once_for(did(0)));  // before the position, and not settled
+    while (engine().append_step()) {}
+    ASSERT_TRUE(engine().checkpoint_step());
+    submit(once_for(did(1)));  // after it
+    while (engine().append_step()) {}
+    work();
+    ASSERT_TRUE(checkpoint());
+    auto const before = engine().state();
+    ASSERT_EQ(before.dead_lettered, 0u);
+    expect_true_after_restart();
+    EXPECT_EQ(engine().state().dead_lettered, 0u);
+    EXPECT_EQ(engine().state().applied, before.applied);
+    EXPECT_EQ(process_->folded.read, 2u);
 }
 
 TEST_F(Checkpoints, AfterARefusalTheNextIsABase)
@@ -285,10 +449,9 @@ TEST_F(Checkpoints, OfOtherVersionsOfTheProcessorsAreRefused)
     send(30);
     work();
     ASSERT_TRUE(checkpoint());
-    auto const      one = all_processors().front();
-    Processor       changed = *one;
+    auto      others = processors_;
+    Processor changed = *others.front();
     changed.version += 1;
-    std::vector<Processor const*> others(all_processors().begin(), all_processors().end());
     others.front() = &changed;
     schema::SchemaSet const newer(others);
     graph::ResidentStore    graph;
