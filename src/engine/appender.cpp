@@ -216,7 +216,7 @@ void Appender::seal_block(Block& block)
         if (item.state != Block::State::stored) continue;
         auto* const bytes = block.data.data() + item.offset;
         log::LoggedRecord const record(bytes);
-        chain_ = record.chain_after(chain_);
+        chain_ = record.chain_after(count_ == 0 ? header_.chain_seed() : chain_);
         log::set_chain(bytes, chain_);
         group_.pending[count_].lane_key = log::lane_key(record.header().tenant, record.did());
         ++count_;

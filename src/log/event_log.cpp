@@ -1,5 +1,7 @@
 #include "log/event_log.hpp"
 
+#include "base/hash.hpp"
+
 #include <limits>
 
 namespace sluice::log {
@@ -34,6 +36,11 @@ Error damaged_block(Sequence first, std::string const& what)
 
 }  // namespace
 
+std::uint64_t BlockHeader::chain_seed() const noexcept
+{
+    return hash64({reinterpret_cast<char const*>(&received_at), sizeof received_at}, chain_before);
+}
+
 Result<StoredBlock> StoredBlock::parse(std::string bytes, Sequence first)
 {
     BlockHeader header;
@@ -50,7 +57,7 @@ Result<StoredBlock> StoredBlock::parse(std::string bytes, Sequence first)
     StoredBlock block;
     block.offsets_.reserve(header.count);
     std::string_view const whole = bytes;
-    std::uint64_t          chain = header.chain_before;
+    std::uint64_t          chain = header.chain_seed();
     std::size_t            at = sizeof header;
     for (std::uint32_t i = 0; i < header.count; ++i) {
         auto const rest = whole.substr(at);

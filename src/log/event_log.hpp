@@ -21,6 +21,9 @@ struct BlockHeader {
     std::uint64_t first;  // sequence of the first
     std::int64_t  received_at;
     std::uint64_t chain_before;  // chain of the record before the first, 0 at the start of the log
+
+    // What the chain of the first record continues: the record before, and the time, which no record holds.
+    std::uint64_t chain_seed() const noexcept;
 };
 static_assert(sizeof(BlockHeader) == 32);
 inline constexpr std::uint32_t block_magic = 0x314B4C53;  // "SLK1"

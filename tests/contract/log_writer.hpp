@@ -62,6 +62,7 @@ public:
             header = {
                 log::block_magic, commit.count, number(commit.first), commit.received_at.time_since_epoch().count(),
                 commit.chain_after};
+            commit.chain_after = header.chain_seed();
             for (std::size_t i = 0; i < events; ++i) history_.records.push_back(make_record(commit.chain_after));
             parts.emplace_back(reinterpret_cast<char const*>(&header), sizeof header);
             for (std::size_t i = before; i < history_.records.size(); ++i) parts.emplace_back(history_.records[i]);

@@ -178,6 +178,7 @@ private:
             .chain_after = log->last_chain(), .received_at = log->last_received_at(), .parts = {}, .decisions = {}};
         log::BlockHeader const header{log::block_magic, commit.count, first + 1,
                                       commit.received_at.time_since_epoch().count(), commit.chain_after};
+        commit.chain_after = header.chain_seed();
         std::vector<std::string> records;
         for (auto at = first; at < ids.size(); ++at) {
             log::RecordDraft draft;

@@ -38,10 +38,8 @@ TEST(StoredBlock, ShowsWhatWasWritten)
 
 TEST(StoredBlock, EveryFlippedBitIsFound)
 {
-    auto const        bytes = block_of_three();
-    std::size_t const time_at = offsetof(BlockHeader, received_at), time_end = time_at + 8;  // the store's checksum
+    auto const bytes = block_of_three();
     for (std::size_t at = 0; at < bytes.size(); ++at) {
-        if (at >= time_at && at < time_end) continue;
         for (int bit = 0; bit < 8; ++bit) {
             auto damaged = bytes;
             damaged[at] = static_cast<char>(damaged[at] ^ (1 << bit));

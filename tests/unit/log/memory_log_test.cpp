@@ -64,8 +64,9 @@ TEST_F(MemoryLogTest, ALogThatDoesNotStartAtItsBeginningIsAGap)
     disk.blocks[Sequence{1}] = [&] {
         auto bytes = disk.blocks[Sequence{1}];
         bytes[offsetof(log::BlockHeader, chain_before)] ^= 1;
-        std::uint64_t chain;
-        std::memcpy(&chain, bytes.data() + offsetof(log::BlockHeader, chain_before), sizeof chain);
+        log::BlockHeader header;
+        std::memcpy(&header, bytes.data(), sizeof header);
+        auto  chain = header.chain_seed();
         auto* record = bytes.data() + sizeof(log::BlockHeader);
         for (int i = 0; i < 2; ++i) {
             chain = log::LoggedRecord(record).chain_after(chain);
