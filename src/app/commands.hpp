@@ -14,7 +14,8 @@ struct ClientResponse;
 int serve(Config const& config);
 int replay(Config const& config, bool as_json);
 
-// Reads the whole log and every checkpoint in use: 10 and its kin when the log is damaged, 1 when a checkpoint is.
+// Reads the whole log, the checkpoints in use and the ids: 10 and its kin when the log is damaged, 1 when only what is
+// made from it is. Beside a running server it looks at what was there when it began.
 int verify(Config const& config, bool as_json);
 
 int log_info(Config const& config, bool as_json);

@@ -5,6 +5,7 @@
 #include "app/exit_codes.hpp"
 #include "app/system_clock.hpp"
 #include "base/hex.hpp"
+#include "engine/derived_dedupe.hpp"
 #include "engine/fold.hpp"
 #include "graph/resident_store.hpp"
 #include "schema/syntax.hpp"
@@ -13,6 +14,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <system_error>
 
 namespace sluice::app {
 namespace {
@@ -35,59 +38,134 @@ int report(Config const& config, Error const& error)
 
 json::object to_json(Error const& error) { return {{"ok", false}, {"error", error.reason}, {"detail", error.detail}}; }
 
+json::array to_json(std::vector<Error> const& errors)
+{
+    json::array list;
+    for (auto const& error : errors) list.push_back({{"error", error.reason}, {"detail", error.detail}});
+    return list;
+}
+
+// The files that were there when it was made: a running server adds some, and removes what it has replaced.
+class Listed final : public files::Directory {
+public:
+    explicit Listed(std::string path)
+        : directory_(adapters::open_directory(std::move(path))), names_(directory_->list())
+    {
+    }
+
+    Result<std::unique_ptr<files::Reader>> open(std::string const& name) const override
+    {
+        return directory_->open(name);
+    }
+    Result<std::vector<std::string>>       list() const override { return names_; }
+    Result<std::unique_ptr<files::Writer>> create(std::string const&) override { return read_only(); }
+    Result<>                               remove(std::string const&) override { return read_only(); }
+
+private:
+    static Error read_only() { return {Errc::unavailable, "data_directory", "opened for reading"}; }
+
+    std::unique_ptr<files::Directory> const directory_;
+    Result<std::vector<std::string>> const  names_;
+};
+
 struct Verified {
-    json::object log, fold, checkpoint;
+    json::object log, fold, checkpoint, ids;
     int          exit{Exit::ok};
 };
 
-// Everything in the log is read and checked on the way; what the checkpoints hold must come to the same digest.
-Verified verify_all(Config const& config)
-{
-    Verified   verified;
-    auto const log = open_log(config);
-    if (!log) {
-        verified.log = to_json(log.error());
-        verified.exit = exit_code(log.error());
+class Verification {
+public:
+    Verification(log::EventLog const& log, Listed const& checkpoints, Listed const& ids, std::size_t threads)
+        : log_(log), checkpoints_(checkpoints), ids_(ids), threads_(threads)
+    {
+    }
+
+    // Everything in the log is read and checked on the way; what the checkpoints hold must come to the same digest.
+    Verified run() const
+    {
+        Verified verified{.log = {}, .fold = {}, .checkpoint = check_checkpoints(), .ids = check_ids()};
+        graph::ResidentStore graph;
+        auto const           folded = fold(graph, {});
+        if (!folded) {  // then nothing is known about what derives from it
+            auto const& error = folded.error();
+            return {.log = to_json(error), .fold = {}, .checkpoint = {}, .ids = {}, .exit = exit_code(error)};
+        }
+        auto const& [numbers, digest] = *folded;
+        verified.log = {{"ok", true}, {"events", numbers.events}};
+        verified.fold = {{"digest", digest},
+                         {"applied", numbers.applied},
+                         {"stale", numbers.stale},
+                         {"dead_lettered", numbers.dead_lettered},
+                         {"parked", numbers.parked}};
+        auto const* const continued = verified.checkpoint.if_contains("digest");
+        if (continued != nullptr && *continued != json::string(digest)) verified.checkpoint["ok"] = false;
+        for (auto const* const part : {&verified.checkpoint, &verified.ids})
+            if (!part->at("ok").get_bool()) verified.exit = Exit::failure;
         return verified;
     }
-    SystemClock const       clock;
-    schema::SchemaSet const schemas(all_processors());
-    auto const              folded_into = [&](graph::ResidentStore& graph, engine::Checkpoint checkpoint) {
-        return engine::fold(**log, schemas, graph, clock, worker_count(config), std::move(checkpoint));
+
+private:
+    struct Folded {
+        engine::Folded numbers;
+        std::string    digest;
     };
 
-    graph::ResidentStore whole;
-    auto const           folded = folded_into(whole, {});
-    if (!folded) {
-        verified.log = to_json(folded.error());
-        verified.exit = exit_code(folded.error());
-        return verified;
+    Result<Folded> fold(graph::ResidentStore& graph, engine::Checkpoint checkpoint) const
+    {
+        auto folded = engine::fold(log_, schemas_, graph, clock_, threads_, std::move(checkpoint));
+        if (!folded) return folded.error();
+        return Folded{std::move(*folded), hex(graph.digest())};
     }
-    auto const digest = hex(whole.digest());
-    verified.log = {{"ok", true}, {"events", folded->events}};
-    verified.fold = {{"digest", digest}, {"applied", folded->applied}, {"stale", folded->stale},
-                     {"dead_lettered", folded->dead_lettered}, {"parked", folded->parked}};
 
-    graph::ResidentStore restored;
-    auto const           directory = adapters::open_directory(adapters::checkpoint_path(config.data));
-    auto                 checkpoint = engine::load_checkpoint(*directory, **log, schemas, restored);
-    auto const           position = number(checkpoint.position.last);
-    verified.checkpoint = {{"sequence", position}, {"refused", json::value_from(checkpoint.refused)}};
-    bool is_true = checkpoint.refused.empty();
-    if (position != 0) {
-        auto const continued = folded_into(restored, std::move(checkpoint));
-        is_true = is_true && continued && restored.digest() == whole.digest();
-        verified.checkpoint["digest"] = hex(restored.digest());
+    json::object check_checkpoints() const
+    {
+        graph::ResidentStore graph;
+        auto                 checkpoint = engine::load_checkpoint(checkpoints_, log_, schemas_, graph);
+        auto const           is_bad = [](Error const& why) {
+            return why.reason != "other_processors" && why.reason != "no_file";
+        };
+        json::object part{{"ok", std::ranges::none_of(checkpoint.refused, is_bad)},
+                          {"sequence", number(checkpoint.position.last)},
+                          {"refused", to_json(checkpoint.refused)}};
+        if (checkpoint.position.last == Sequence::none) return part;
+        auto const continued = fold(graph, std::move(checkpoint));
+        if (!continued) return to_json(continued.error());
+        part["digest"] = continued->digest;
+        return part;
     }
-    verified.checkpoint["ok"] = is_true;
-    if (!is_true) verified.exit = Exit::failure;
-    return verified;
+
+    json::object check_ids() const
+    {
+        auto const checked = engine::check_ids(ids_, log_);
+        if (!checked) return to_json(checked.error());
+        return {{"ok", checked->refused.empty()},
+                {"runs", checked->runs},
+                {"ids", checked->ids},
+                {"refused", to_json(checked->refused)}};
+    }
+
+    log::EventLog const&    log_;
+    Listed const&           checkpoints_;
+    Listed const&           ids_;
+    std::size_t const       threads_;
+    SystemClock const       clock_;
+    schema::SchemaSet const schemas_{all_processors()};
+};
+
+Verified verify_all(Config const& config)
+{
+    // Before the log, so that nothing in them is ahead of it.
+    Listed const checkpoints(adapters::checkpoint_path(config.data)), ids(config.data + "/ids");
+    auto const   log = open_log(config);
+    if (log) return Verification(**log, checkpoints, ids, worker_count(config)).run();
+    auto const& error = log.error();
+    return {.log = to_json(error), .fold = {}, .checkpoint = {}, .ids = {}, .exit = exit_code(error)};
 }
 
-std::string text_of(json::value const* value)
+std::string text_of(json::value const& value)
 {
-    if (value == nullptr) return "-";
-    return value->is_string() ? std::string(value->get_string()) : json::serialize(*value);
+    if (value.is_null()) return "-";
+    return value.is_string() ? std::string(value.get_string()) : json::serialize(value);
 }
 
 void print_part(char const* name, json::object const& part)
@@ -96,7 +174,7 @@ void print_part(char const* name, json::object const& part)
     auto const* const ok = part.if_contains("ok");
     fmt::print("{:<11} {}", name, ok == nullptr || ok->get_bool() ? "ok" : "NOT OK");
     for (auto const& [key, value] : part)
-        if (key != "ok") fmt::print("  {} {}", std::string_view(key), text_of(&value));
+        if (key != "ok") fmt::print("  {} {}", std::string_view(key), text_of(value));
     fmt::print("\n");
 }
 
@@ -124,12 +202,16 @@ int verify(Config const& config, bool as_json)
     auto const verified = verify_all(config);
     if (as_json) {
         fmt::print("{}\n", json::serialize(json::object{
-                               {"log", verified.log}, {"fold", verified.fold}, {"checkpoint", verified.checkpoint}}));
+                               {"log", verified.log},
+                               {"fold", verified.fold},
+                               {"checkpoint", verified.checkpoint},
+                               {"ids", verified.ids}}));
         return verified.exit;
     }
     print_part("log", verified.log);
     print_part("fold", verified.fold);
     print_part("checkpoint", verified.checkpoint);
+    print_part("ids", verified.ids);
     return verified.exit;
 }
 
@@ -166,7 +248,7 @@ int log_info(Config const& config, bool as_json)
     if (as_json)
         fmt::print("{}\n", json::serialize(info));
     else
-        for (auto const& [key, value] : info) fmt::print("{:<18} {}\n", std::string_view(key), text_of(&value));
+        for (auto const& [key, value] : info) fmt::print("{:<18} {}\n", std::string_view(key), text_of(value));
     return Exit::ok;
 }
 
@@ -179,7 +261,7 @@ int log_export(Config const& config, Selection const& selection)
     for (;;) {
         auto const block = cursor->next();
         if (!block) return report(config, block.error());
-        if (!*block || number((*block)->first()) > selection.to) return Exit::ok;
+        if (!*block || number((*block)->first()) > selection.to) break;
         lines.clear();
         for (std::size_t i = 0; i < (*block)->size(); ++i) {
             auto const record = (*block)->record(i);
@@ -194,8 +276,11 @@ int log_export(Config const& config, Selection const& selection)
             append_envelope(lines, record);
             lines += selection.bare ? "\n" : "}\n";
         }
-        if (std::fwrite(lines.data(), 1, lines.size(), stdout) != lines.size()) return Exit::failure;
+        if (std::fwrite(lines.data(), 1, lines.size(), stdout) != lines.size()) break;
     }
+    if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) return Exit::ok;
+    fmt::print(stderr, "sluice: cannot write: {}\n", std::generic_category().message(errno));
+    return Exit::failure;
 }
 
 }  // namespace sluice::app

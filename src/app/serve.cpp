@@ -83,9 +83,9 @@ public:
     {
         auto const address = parse_endpoint(config_.listen);
         auto const start = clock_.now();
-        std::vector<std::string> refused;
-        auto const               folded = engine_.recover(&refused);
-        for (auto const& why : refused) spdlog::warn("checkpoint not used: {}", why);
+        std::vector<Error> refused;
+        auto const         folded = engine_.recover(&refused);
+        for (auto const& why : refused) spdlog::warn("checkpoint not used: {} ({})", why.detail, why.reason);
         if (!folded) return report(folded.error());
         auto const seconds = std::chrono::duration<double>(clock_.now() - start).count();
         spdlog::info("recovered events={} checkpoint={} folded={} seconds={:.3f}", folded->events,

@@ -155,7 +155,7 @@ public:
 
     Checkpoint load()
     {
-        std::vector<std::string> refused;
+        std::vector<Error> refused;
         for (auto newest = is_base_.rbegin(); newest != is_base_.rend();) {
             Checkpoint checkpoint;
             auto const bad = load_chain(newest->first, checkpoint);
@@ -176,7 +176,7 @@ public:
 private:
     struct Bad {
         std::uint32_t number{0};
-        std::string   why;
+        Error         why;
     };
 
     // From the newest file back to its base, as restore() wants it.
@@ -184,10 +184,15 @@ private:
     {
         for (auto number = newest;; --number) {
             auto const found = is_base_.find(number);
-            if (found == is_base_.end()) return Bad{number + 1, "no checkpoint " + std::to_string(number)};
+            if (found == is_base_.end())
+                return Bad{
+                    number + 1, {Errc::corrupt, "missing_checkpoint", "no checkpoint " + std::to_string(number)}};
             FileName const name{number, found->second};
-            if (auto const read = load_file(name, number == newest, checkpoint); !read)
-                return Bad{number, text_of(name) + ": " + read.error().detail};
+            if (auto read = load_file(name, number == newest, checkpoint); !read) {
+                auto why = read.error();
+                why.detail = text_of(name) + ": " + why.detail;
+                return Bad{number, std::move(why)};
+            }
             if (name.is_base) return std::nullopt;
         }
     }
@@ -232,7 +237,8 @@ private:
         bool const in_order = std::ranges::adjacent_find(unsettled, std::greater_equal<>{}) == unsettled.end();
         if (!in_order || (!unsettled.empty() && (unsettled.front() == Sequence::none || unsettled.back() > last)))
             return refusal("has an impossible position");
-        if (header.processors != processors_) return refusal("was made with other versions of the processors");
+        if (header.processors != processors_)
+            return Error{Errc::invalid, "other_processors", "was made with other versions of the processors"};
         if (last > log_.last()) return refusal("is ahead of the log");
         auto const block = log_.read(last);
         if (!block) return block.error();

@@ -51,9 +51,11 @@ struct Checkpoint {
     Position position;
     // Repositories that were taken after events the fold has yet to see: what they have up to here is in them.
     std::unordered_map<std::string, Sequence, Hash, std::equal_to<>> ahead;
-    std::uint32_t            number{0};       // of the newest file that was used
-    std::uint32_t            base{0};
-    std::vector<std::string> refused;         // files that were not used, and why
+    std::uint32_t number{0};  // of the newest file that was used
+    std::uint32_t base{0};
+    // Why files were not used: `corrupt` (damaged_checkpoint, missing_checkpoint), `invalid` (other_processors: they
+    // are whole; no_file: gone since they were listed; unfit_checkpoint), or what the directory says.
+    std::vector<Error> refused;
 };
 
 // Restores the newest chain that is whole, of this log and of these processors. When there is none, the graph is empty

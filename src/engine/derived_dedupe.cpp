@@ -22,6 +22,25 @@ int level(std::uint64_t span, std::uint64_t generation)
     return result;
 }
 
+Result<bool> belongs_to(IdRange const& range, log::EventLog const& log)
+{
+    auto const block = log.read(range.last);
+    if (!block) return block.error();
+    if (!*block) return false;
+    auto const record = (*block)->record(number(range.last) - number((*block)->first()));
+    return record.header().chain == range.chain;
+}
+
+// Whether its blocks are what was written.
+Result<> read_whole(IdRun const& run)
+{
+    for (std::uint64_t block = 0; block < run.blocks(); block += cursor_blocks) {
+        auto const entries = run.read(block, cursor_blocks);
+        if (!entries) return entries.error();
+    }
+    return {};
+}
+
 // The entries of a run in order.
 class RunCursor {
 public:
@@ -386,14 +405,11 @@ Result<std::vector<DerivedDedupe::RunPtr>> DerivedDedupe::usable_runs(log::Event
             auto run = IdRun::open(directory_, name);
             if (!run && !is_damage(run.error())) return run.error();
             if (run) {
-                auto const block = log.read(range.last);
-                if (!block) return block.error();
-                if (*block) {
-                    auto const record = (*block)->record(number(range.last) - number((*block)->first()));
-                    if (record.header().chain == (*run)->range().chain) {
-                        runs.push_back(std::move(*run));
-                        continue;
-                    }
+                auto const is_own = belongs_to((*run)->range(), log);
+                if (!is_own) return is_own.error();
+                if (*is_own) {
+                    runs.push_back(std::move(*run));
+                    continue;
                 }
             }
         }
@@ -424,6 +440,35 @@ Result<> DerivedDedupe::fill(log::EventLog const& log, Sequence from, Sequence t
     active_ids_.store(active_->size(), std::memory_order_relaxed);
     active_bytes_.store(active_->bytes(), std::memory_order_relaxed);
     return {};
+}
+
+Result<IdsChecked> check_ids(files::Directory const& directory, log::EventLog const& log)
+{
+    IdsChecked checked;
+    auto const names = directory.list();
+    if (!names) {
+        checked.refused.push_back(names.error());
+        return checked;
+    }
+    for (auto const& name : *names) {
+        if (!parse_run_name(name)) continue;
+        auto const run = IdRun::open(directory, name);
+        auto const whole = run ? read_whole(**run) : Result<>(run.error());
+        if (!whole) {
+            // A merge may have replaced it since it was listed.
+            if (whole.error().reason != "no_file") checked.refused.push_back(whole.error());
+            continue;
+        }
+        auto const is_own = belongs_to((*run)->range(), log);
+        if (!is_own) return is_own.error();
+        if (*is_own) {
+            ++checked.runs;
+            checked.ids += (*run)->ids();
+        } else {
+            checked.refused.push_back({Errc::invalid, "foreign_ids", name + ": belongs to another log"});
+        }
+    }
+    return checked;
 }
 
 }  // namespace sluice::engine

@@ -74,4 +74,13 @@ private:
     std::atomic<std::uint64_t> active_ids_{0}, active_bytes_{0}, disk_lookups_{0}, write_failures_{0};
 };
 
+// What the files of the ids hold.
+struct IdsChecked {
+    std::uint64_t      runs{0}, ids{0};  // of those that are whole and of this log
+    std::vector<Error> refused;          // damaged_ids, foreign_ids (of another log), or what the directory says
+};
+
+// Reads every run to its end. Changes nothing. An error is one of the log.
+Result<IdsChecked> check_ids(files::Directory const& directory, log::EventLog const& log);
+
 }  // namespace sluice::engine

@@ -21,7 +21,7 @@ Engine::Engine(Deps deps, EngineOptions options, Answered answered, Decided on_d
             options_.retry, options_.seed + i));
 }
 
-Result<Folded> Engine::recover(std::vector<std::string>* refused)
+Result<Folded> Engine::recover(std::vector<Error>* refused)
 {
     if (auto const recovered = dedupe_->recover(deps_.log); !recovered) return recovered.error();
     Checkpoint  checkpoint;

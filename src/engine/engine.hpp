@@ -57,7 +57,7 @@ public:
 
     // Brings graph, ids and counters to the end of the log, from the newest checkpoint on if there is one; files that
     // could not be used are listed in `refused`. Once, before any step.
-    Result<Folded> recover(std::vector<std::string>* refused = nullptr);
+    Result<Folded> recover(std::vector<Error>* refused = nullptr);
 
     // Any thread. The block's tickets must come from admission().
     void submit(BlockRef block) { appender_->submit(std::move(block)); }

@@ -39,11 +39,11 @@ struct Process {
         return options;
     }
 
-    std::vector<std::string> refused;
-    log::MemoryLog           log;
-    graph::ResidentStore     graph;
-    Engine                   engine;
-    Folded                   folded;
+    std::vector<Error>   refused;
+    log::MemoryLog       log;
+    graph::ResidentStore graph;
+    Engine               engine;
+    Folded               folded;
 };
 
 // Refuses what it has accepted before: an event that is decided again is decided otherwise.
@@ -459,7 +459,8 @@ TEST_F(Checkpoints, OfOtherVersionsOfTheProcessorsAreRefused)
     graph::ResidentStore    graph;
     log::MemoryLog const    log(disk_);
     auto const              checkpoint = load_checkpoint(files_, log, newer, graph);
-    EXPECT_EQ(checkpoint.refused.size(), 1u);
+    ASSERT_EQ(checkpoint.refused.size(), 1u);
+    EXPECT_EQ(checkpoint.refused.front().reason, "other_processors") << "which is no damage";
     EXPECT_EQ(checkpoint.position.last, Sequence::none);
     EXPECT_EQ(graph.digest(), Hash128{});
 }
