@@ -60,4 +60,28 @@ Json attestation(
         rev);
 }
 
+Json mixed(std::uint64_t n)
+{
+    auto const relationship_of = [](std::uint64_t i) { return relationship(i % 37, 100 + i % 11, i, 50, i + 1); };
+    Json       event;
+    if (n % 40 == 39) {
+        event = {{"event_type", "example.unknown"}, {"did", did(n)}, {"payload", {{"n", n}}}};
+    } else if (n % 4 == 3) {
+        auto const target = relationship_of(n - 3).at("payload").at("uri").get<std::string>();
+        char const* const verdicts[] = {"verify", "dispute", "strengthen", "weaken"};
+        event = attestation(200 + n % 13, n, target, verdicts[n / 4 % 4], static_cast<int>(n % 101), n + 1);
+    } else {
+        event = relationship_of(n);
+    }
+    event["event_id"] = "mixed-" + std::to_string(n);
+    return event;
+}
+
+std::string mixed_lines(std::uint64_t from, std::uint64_t to)
+{
+    std::string lines;
+    for (; from < to; ++from) lines += mixed(from).dump() + '\n';
+    return lines;
+}
+
 }  // namespace sluice::e2e

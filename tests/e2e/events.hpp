@@ -25,4 +25,8 @@ Json attestation(
     std::uint64_t attester, std::uint64_t n, std::string_view target, std::string_view verdict, int confidence,
     std::uint64_t rev = 0);
 
+// Event n of a mix: relationships, attestations of them, and a type nobody knows, which is parked. It has an id.
+Json        mixed(std::uint64_t n);
+std::string mixed_lines(std::uint64_t from, std::uint64_t to);  // NDJSON, without `to`
+
 }  // namespace sluice::e2e

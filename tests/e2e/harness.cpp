@@ -367,6 +367,16 @@ fs::path key_file(fs::path const& data)
     return path;
 }
 
+Address listening_on(std::string const& line)
+{
+    constexpr std::string_view announced = "listening on ";
+    auto const                 colon = line.rfind(':');
+    if (!line.starts_with(announced) || colon == line.npos) fail("the server said: " + line);
+    Address address{.host = line.substr(announced.size(), colon - announced.size()), .port = 0};
+    std::from_chars(line.data() + colon + 1, line.data() + line.size(), address.port);
+    return address;
+}
+
 Server::Server(ServerOptions options) : options_(std::move(options))
 {
     std::vector<std::string> arguments{
@@ -381,17 +391,13 @@ Server::Server(ServerOptions options) : options_(std::move(options))
     fs::path const log(options_.data.string() + ".log");
     process_ = std::make_unique<Process>(arguments, environment, log);
 
-    constexpr std::string_view announced = "listening on ";
-    std::string                line;
+    std::string line;
     try {
         line = process_->read_line();
     } catch (std::exception const& error) {
         fail(std::string("the server did not start: ") + error.what() + "\n" + read_file(log));
     }
-    auto const colon = line.rfind(':');
-    if (!line.starts_with(announced) || colon == line.npos) fail("the server said: " + line);
-    address_.host = line.substr(announced.size(), colon - announced.size());
-    std::from_chars(line.data() + colon + 1, line.data() + line.size(), address_.port);
+    address_ = listening_on(line);
 }
 
 int Server::stop()

@@ -176,6 +176,9 @@ private:
     Address                  address_;
 };
 
+// From the line that says it.
+Address listening_on(std::string const& line);
+
 // A file beside `data` that holds the key of every server of these tests.
 std::filesystem::path key_file(std::filesystem::path const& data);
 
