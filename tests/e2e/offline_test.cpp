@@ -40,7 +40,8 @@ protected:
         ASSERT_NE(text.find("{\n"), text.npos);
         ASSERT_EQ(http.post("/internal/events", text).status, 202);
         state_ = settled_state(http);
-        ASSERT_TRUE(eventually([&] { return !files("checkpoints").empty() && files("ids").size() >= 2; }, std::chrono::seconds(20)));
+        auto const is_written = [&] { return !files("checkpoints").empty() && files("ids").size() >= 2; };
+        ASSERT_TRUE(eventually(is_written));
     }
     void fill_and_stop()
     {

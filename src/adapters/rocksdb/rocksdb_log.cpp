@@ -48,6 +48,12 @@ public:
     BlockCursor(Database const& database, Sequence from)
         : it_(database.db().NewIterator(scan_options(readahead), database.blocks())), from_(from)
     {
+        it_->SeekToLast();
+        if (it_->Valid()) end_ = BlockKey::parse(it_->key()).value_or(Sequence::none);
+        if (!it_->status().ok()) {
+            failed_ = damaged(it_->status());
+            return;
+        }
         it_->SeekForPrev(BlockKey(from).slice());
         if (!it_->Valid() && it_->status().ok()) it_->SeekToFirst();
     }
@@ -59,11 +65,15 @@ public:
             auto block = parse_at(*it_);
             if (!block) return fail(block.error());
             if (auto const continues = continuity_.check(*block); !continues) return fail(continues.error());
+            at_ = block->first();
             if (block->sequence(block->size()) <= from_) continue;
             it_->Next();
             return std::optional(std::move(*block));
         }
         if (!it_->status().ok()) return fail(damaged(it_->status()));
+        // RocksDB 7.8 may end without an error where a file begins with a damaged block.
+        if (at_ != end_)
+            return fail({Errc::corrupt, "gap", "nothing can be read behind sequence " + std::to_string(number(at_))});
         return std::nullopt;
     }
 
@@ -74,6 +84,8 @@ private:
 
     std::unique_ptr<rocksdb::Iterator> it_;
     Sequence                           from_;
+    Sequence                           at_{};   // the block read last
+    Sequence                           end_{};  // the last block there was
     log::Continuity                    continuity_;
     std::optional<Error>               failed_;
 };
