@@ -82,6 +82,14 @@ struct Packed {
 };
 static_assert(sizeof(Packed) == 48);
 
+// Of a repository only its end is stored, and of what is removed no field.
+bool can_be(Kind kind, bool removed, std::size_t slot_count) noexcept
+{
+    auto const layout = record_layout(kind);
+    if (layout.count == 0 && (kind != Kind::repository || !removed)) return false;
+    return slot_count <= (removed ? 0 : layout.count);
+}
+
 // Bytes of text the slots refer to, the key among them; nullopt if a slot does not fit `size_max`.
 std::optional<std::size_t> text_size(Kind kind, Fields const& fields, std::size_t key_size, std::size_t size_max)
 {
@@ -154,7 +162,7 @@ RecordRef StoredRecord::read(std::string_view& bytes, std::string_view did)
     auto const  kind = static_cast<Kind>(packed.kind);
     auto const  body = bytes.substr(sizeof packed);
     std::size_t slot_bytes = 8u * std::size_t{packed.slot_count};
-    if (packed.slot_count > record_layout(kind).count || packed.key_size > packed.text_size ||
+    if (!can_be(kind, packed.removed != 0, packed.slot_count) || packed.key_size > packed.text_size ||
         body.size() < slot_bytes + packed.text_size)
         return {};
     auto const texts = body.substr(slot_bytes, packed.text_size);

@@ -30,7 +30,7 @@ public:
 
     // The record as bytes that only read() understands, appended to `out`.
     void write(std::string& out) const;
-    // Takes a record off the front of `bytes`; null if there is none that belongs into the repository.
+    // Takes a record off the front of `bytes`; null if there is none a store writes for the repository.
     static boost::intrusive_ptr<StoredRecord const> read(std::string_view& bytes, std::string_view did);
 
     // Before others see the record: no lower than what was seen before.
