@@ -27,6 +27,26 @@ TEST(EnvDirectory, RemovesWhatAnInterruptedWriterLeft)
     EXPECT_FALSE(std::filesystem::exists(path + "/torn.new"));
 }
 
+TEST(EnvDirectory, ServesOnceItsPlaceIsThere)
+{
+    TempDirectory const place;
+    auto const          parent = place.path() / "later";
+    auto const          directory = adapters::open_directory((parent / "files").string());
+    EXPECT_FALSE(directory->create("a"));
+    EXPECT_FALSE(directory->create("a")) << "still not there";
+    std::filesystem::create_directory(parent);
+    write_file(*directory, "a", "bytes");
+    EXPECT_EQ(content(*directory, "a"), "bytes");
+}
+
+TEST(EnvDirectory, IsForItsOwnerOnly)
+{
+    TempDirectory const place;
+    auto const          path = place.path() / "files";
+    write_file(*adapters::open_directory(path.string()), "a", "bytes");
+    EXPECT_EQ(std::filesystem::status(path).permissions(), std::filesystem::perms::owner_all);
+}
+
 // Whatever the disk shows of what was not synced, a committed file is whole.
 TEST(EnvDirectory, ACommittedFileSurvivesAPowerCut)
 {

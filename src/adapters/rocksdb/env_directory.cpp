@@ -5,12 +5,14 @@
 #include <rocksdb/env.h>
 
 #include <algorithm>
-#include <atomic>
+#include <mutex>
+#include <sys/stat.h>
 
 namespace sluice::adapters {
 namespace {
 
 constexpr std::string_view unfinished = ".new";
+constexpr ::mode_t         directory_mode = 0700;
 constexpr std::uint64_t    write_back = 1u << 20;  // in small pieces, so that nobody's sync waits for a large one
 
 class EnvWriter final : public files::Writer {
@@ -131,18 +133,22 @@ private:
 
     Result<> prepare()
     {
-        if (prepared_.exchange(true)) return {};
+        std::lock_guard const lock(mutex_);
+        if (is_prepared_) return {};
+        ::mkdir(path_.c_str(), directory_mode);  // RocksDB's has another mode, and says why this one failed
         if (auto const status = env_.CreateDirIfMissing(path_); !status.ok()) return io_failure(status);
         std::vector<std::string> names;
         if (auto const status = env_.GetChildren(path_, &names); !status.ok()) return io_failure(status);
         for (auto const& name : names)
             if (name.ends_with(unfinished)) env_.DeleteFile(path_of(name)).PermitUncheckedError();
+        is_prepared_ = true;
         return {};
     }
 
     std::string const path_;
     rocksdb::Env&     env_;
-    std::atomic<bool> prepared_{false};
+    std::mutex        mutex_;  // guards what is below
+    bool              is_prepared_{false};
 };
 
 }  // namespace
