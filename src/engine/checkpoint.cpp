@@ -12,7 +12,8 @@ namespace {
 constexpr std::uint32_t header_frame = 0x31434C53;  // "SLC1": also the file's magic and version
 constexpr std::uint32_t repositories_frame = 1;
 constexpr std::uint32_t end_frame = 2;
-constexpr std::size_t   frame_bytes_max = 1u << 30;
+constexpr std::size_t   frame_bytes_max = CheckpointOptions{}.frame_bytes_max;
+constexpr std::uint32_t deltas_max = 64;  // of a chain: a restart opens each of its files
 
 struct FrameHead {
     std::uint32_t size;
@@ -271,9 +272,9 @@ Checkpoint load_checkpoint(
 }
 
 Checkpointer::Checkpointer(Deps deps, CheckpointOptions options, Checkpoint const& loaded)
-    : deps_(deps), options_(options), last_position_(loaded.position.last),
-      last_watermark_(watermark_of(loaded.position)), last_time_(deps.clock.now()),
-      last_sequence_(number(loaded.position.last))
+    : deps_(deps), options_(options), whole_base_(loaded.base), whole_last_(loaded.number),
+      last_position_(loaded.position.last), last_watermark_(watermark_of(loaded.position)),
+      last_time_(deps.clock.now()), last_sequence_(number(loaded.position.last))
 {
     auto const existing = checkpoints_in(deps_.directory);
     if (!existing.empty()) number_ = existing.rbegin()->first;
@@ -302,6 +303,8 @@ bool Checkpointer::step()
     base_ = 0;  // repositories that count as taken were not kept
     last_time_ = now;
     failed_.fetch_add(1, std::memory_order_relaxed);
+    std::lock_guard const lock(mutex_);
+    failure_ = done.error();
     return true;
 }
 
@@ -316,7 +319,7 @@ bool Checkpointer::is_due(Sequence last) const
 
 Result<> Checkpointer::begin()
 {
-    bool const is_base = base_ == 0 || delta_bytes_ >= base_bytes_ / 2;
+    bool const is_base = base_ == 0 || delta_bytes_ >= base_bytes_ / 2 || number_ - base_ >= deltas_max;
     position_ = deps_.watermark.position();
     auto const block = deps_.log.read(position_.last);
     if (!block) return block.error();
@@ -346,7 +349,8 @@ Result<> Checkpointer::proceed()
 {
     frame_.clear();
     bool is_more = true;
-    while (is_more && frame_.size() < options_.frame_bytes) is_more = deps_.snapshots.capture(capture_, frame_);
+    for (auto visits = options_.visits; is_more && visits > 0 && frame_.size() < options_.frame_bytes; --visits)
+        is_more = deps_.snapshots.capture(capture_, frame_);
     if (!frame_.empty())
         if (auto const written = write(repositories_frame, frame_); !written) return written;
     return is_more ? Result<>() : complete();
@@ -362,17 +366,23 @@ Result<> Checkpointer::complete()
     last_watermark_ = watermark_of(position_);
     last_time_ = deps_.clock.now();
     if (base_ == number_) prune();
+    whole_base_ = base_;
+    whole_last_ = number_;
 
     auto const relaxed = std::memory_order_relaxed;
     last_bytes_.store(bytes_, relaxed);
     last_ns_.store(static_cast<std::uint64_t>((last_time_ - began_).count()), relaxed);
     last_sequence_.store(number(last_position_), relaxed);
     written_.fetch_add(1, relaxed);
+    std::lock_guard const lock(mutex_);
+    failure_.reset();
     return {};
 }
 
 Result<> Checkpointer::write(std::uint32_t kind, std::string_view bytes)
 {
+    if (bytes.size() > options_.frame_bytes_max)
+        return Error{Errc::invalid, "frame_too_large", "a checkpoint frame of " + std::to_string(bytes.size()) + " bytes"};
     check_ = hash64(bytes, check_ + kind);
     FrameHead const head{static_cast<std::uint32_t>(bytes.size()), kind, check_};
     bytes_ += sizeof head + bytes.size();
@@ -380,22 +390,23 @@ Result<> Checkpointer::write(std::uint32_t kind, std::string_view bytes)
     return writer_->append(bytes);
 }
 
-// Keeps the chain before this base, for the day the base is found damaged. A file that stays costs only space.
+// Keeps the chain before this base, for the day the base is found damaged: of the files before, those that were used or
+// written, and none that was refused. A file that stays costs only space.
 void Checkpointer::prune() const
 {
-    auto const    existing = checkpoints_in(deps_.directory);
-    std::uint32_t previous = 0;
-    for (auto const& [number, is_base] : existing)
-        if (is_base && number < base_) previous = number;
-    for (auto const& [number, is_base] : existing)
-        if (number < previous) (void)deps_.directory.remove(text_of({number, is_base}));
+    for (auto const& [number, is_base] : checkpoints_in(deps_.directory)) {
+        bool const is_kept = number >= base_ || (number >= whole_base_ && number <= whole_last_);
+        if (!is_kept) (void)deps_.directory.remove(text_of({number, is_base}));
+    }
 }
 
 Checkpointer::Status Checkpointer::status() const
 {
-    auto const relaxed = std::memory_order_relaxed;
+    auto const            relaxed = std::memory_order_relaxed;
+    std::lock_guard const lock(mutex_);
     return {.written = written_.load(relaxed), .failed = failed_.load(relaxed), .bytes = last_bytes_.load(relaxed),
-            .nanoseconds = last_ns_.load(relaxed), .position = Sequence{last_sequence_.load(relaxed)}};
+            .nanoseconds = last_ns_.load(relaxed), .position = Sequence{last_sequence_.load(relaxed)},
+            .failure = failure_};
 }
 
 }  // namespace sluice::engine

@@ -17,6 +17,7 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <unordered_map>
@@ -28,6 +29,8 @@ struct CheckpointOptions {
     std::uint64_t        events{1'000'000};  // a checkpoint is due once so many events came after the last one,
     std::chrono::seconds interval{60};       // or any, for so long
     std::size_t          frame_bytes{256u << 10};
+    std::size_t          frame_bytes_max{1u << 30};  // a repository is in one frame; readers take none that is larger
+    std::size_t          visits{256};                // of a step to the graph, at most
 };
 
 struct CheckpointHeader {
@@ -81,13 +84,14 @@ public:
         std::uint64_t bytes{0};               // of the last one
         std::uint64_t nanoseconds{0};         // from its beginning to its end
         Sequence      position{};             // of the last one
+        std::optional<Error> failure;         // of the last attempt, if it failed
     };
 
     // `loaded`: what the graph was restored from.
     Checkpointer(Deps deps, CheckpointOptions options, Checkpoint const& loaded);
 
-    // Begins, continues or completes a checkpoint: one frame. False if none is due. What fails is given up, and a base
-    // is due after the interval.
+    // Begins, continues or completes a checkpoint: at most one frame, and so many visits. False if none is due. What
+    // fails is given up, and a base is due after the interval; the files of the chain before stay.
     bool   step();
     Status status() const;
 
@@ -115,11 +119,14 @@ private:
     std::uint32_t number_{0};  // the highest ever used
     std::uint32_t base_{0};    // of the chain; 0: the next checkpoint is a base
     std::uint64_t base_bytes_{0}, delta_bytes_{0};
+    std::uint32_t whole_base_{0}, whole_last_{0};  // the newest chain that is whole: its numbers; 0: there is none
     Sequence      last_position_{};
     Sequence      last_watermark_{};  // at that position
     Clock::Mono   last_time_{};
 
     std::atomic<std::uint64_t> written_{0}, failed_{0}, last_bytes_{0}, last_ns_{0}, last_sequence_{0};
+    mutable std::mutex         mutex_;  // guards what is below
+    std::optional<Error>       failure_;
 };
 
 }  // namespace sluice::engine

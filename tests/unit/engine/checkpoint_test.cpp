@@ -10,6 +10,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <atomic>
 #include <cstring>
 
 namespace sluice::engine {
@@ -24,18 +26,21 @@ public:
 };
 
 struct Process {
-    Process(log::MemoryLog::Disk& disk, files::Directory& files, Clock const& clock, schema::SchemaSet const& schemas)
-        : log(disk), engine({log, graph, schemas, clock, &files}, options(), [](std::vector<BlockRef> const&) {})
+    Process(
+        log::MemoryLog::Disk& disk, files::Directory& files, Clock const& clock, schema::SchemaSet const& schemas,
+        CheckpointOptions const& checkpoint)
+        : log(disk),
+          engine({log, graph, schemas, clock, &files}, options(checkpoint), [](std::vector<BlockRef> const&) {})
     {
         auto const result = engine.recover(&refused);
         EXPECT_TRUE(result) << result.error().detail;
         if (result) folded = *result;
     }
-    static EngineOptions options()
+    static EngineOptions options(CheckpointOptions const& checkpoint)
     {
         EngineOptions options;
         options.workers = 1;
-        options.checkpoint = {.events = 10, .interval = std::chrono::seconds(60), .frame_bytes = 300};
+        options.checkpoint = checkpoint;
         return options;
     }
 
@@ -69,10 +74,11 @@ std::string did(std::size_t i) { return "did:plc:" + std::string(24, static_cast
 class Checkpoints : public testing::Test {
 protected:
     void SetUp() override { restart(); }
-    void restart()
+    void restart() { restart(files_); }
+    void restart(files::Directory& files)
     {
         process_.reset();
-        process_ = std::make_unique<Process>(disk_, files_, clock_, schemas_);
+        process_ = std::make_unique<Process>(disk_, files, clock_, schemas_, options_);
     }
     Engine& engine() { return process_->engine; }
 
@@ -80,7 +86,7 @@ protected:
     {
         for (; count > 0; --count) {
             auto const owner = did(random_.below(12)), other = did(12 + random_.below(8));
-            auto const key = "at://" + owner + "/net.rhiz.relationship.record/r" + std::to_string(random_.below(4));
+            auto const key = "at://" + owner + "/net.rhiz.relationship.record/r" + std::to_string(random_.below(keys_));
             auto const json = random_.chance(0.1)
                 ? R"({"event_type":"something.unknown","payload":{},"did":")" + owner + R"("})"
                 : R"({"event_type":"relationship.created","payload":{"uri":")" + key + R"(","cid":"c",)"
@@ -148,6 +154,8 @@ protected:
         ASSERT_EQ(graph.digest(), truth()) << what;
     }
 
+    CheckpointOptions             options_{.events = 10, .interval = std::chrono::seconds(60), .frame_bytes = 300};
+    std::uint64_t                 keys_{4};  // of a repository
     StillClock                    clock_;
     Random                        random_{7};
     std::vector<Processor const*> processors_{processors()};
@@ -559,12 +567,12 @@ public:
     Result<std::vector<std::string>>       list() const override { return inner_.list(); }
     Result<>                               remove(std::string const& name) override { return inner_.remove(name); }
 
-    std::size_t room{0};
+    std::atomic<std::size_t> room{0};
 
 private:
     class Full final : public files::Writer {
     public:
-        Full(std::unique_ptr<files::Writer> inner, std::size_t& room) : inner_(std::move(inner)), room_(room) {}
+        Full(std::unique_ptr<files::Writer> inner, std::atomic<std::size_t>& room) : inner_(std::move(inner)), room_(room) {}
         Result<> append(std::string_view bytes) override
         {
             if (bytes.size() > room_) return Error{Errc::full, "disk_full", ""};
@@ -575,7 +583,7 @@ private:
 
     private:
         std::unique_ptr<files::Writer> inner_;
-        std::size_t&                   room_;
+        std::atomic<std::size_t>&      room_;
     };
 
     files::Directory& inner_;
@@ -584,7 +592,7 @@ private:
 TEST_F(Checkpoints, AFullDiskCostsACheckpointAndNothingElse)
 {
     FullDirectory full(files_);
-    process_ = std::make_unique<Process>(disk_, full, clock_, schemas_);
+    restart(full);
     full.room = 1u << 20;
     send(100);
     work();
@@ -594,14 +602,109 @@ TEST_F(Checkpoints, AFullDiskCostsACheckpointAndNothingElse)
     work();
     EXPECT_FALSE(checkpoint());
     EXPECT_EQ(engine().checkpoints().failed, 1u);
+    ASSERT_TRUE(engine().checkpoints().failure);
+    EXPECT_EQ(engine().checkpoints().failure->reason, "disk_full");
     EXPECT_EQ(names(), (std::vector<std::string>{"0000000001.base"}));
     full.room = 1u << 20;
     EXPECT_FALSE(checkpoint()) << "not again at once";
     clock_.at += std::chrono::seconds(60);
     ASSERT_TRUE(checkpoint());
+    EXPECT_FALSE(engine().checkpoints().failure);
     EXPECT_EQ(names().back(), "0000000003.base") << "what the failed one had taken must not be missing";
     expect_true_after_restart();
     EXPECT_EQ(process_->folded.read, 0u);
+}
+
+// Its readers would refuse it, and the chain that is good would be gone by then.
+TEST_F(Checkpoints, AFrameNobodyWouldReadIsNotWritten)
+{
+    keys_ = 40;
+    send(100);
+    work();
+    ASSERT_TRUE(checkpoint());
+    options_.frame_bytes_max = 1'000;
+    restart();
+    send(200);
+    work();
+    EXPECT_FALSE(checkpoint());
+    clock_.at += options_.interval;
+    EXPECT_FALSE(checkpoint());
+    EXPECT_EQ(engine().checkpoints().failed, 2u);
+    ASSERT_TRUE(engine().checkpoints().failure);
+    EXPECT_EQ(engine().checkpoints().failure->reason, "frame_too_large");
+    EXPECT_EQ(names(), (std::vector<std::string>{"0000000001.base"}));
+    expect_true_after_restart();
+    EXPECT_TRUE(process_->refused.empty());
+}
+
+// A restart opens each file of a chain, however small.
+TEST_F(Checkpoints, AChainHasAtMost64Deltas)
+{
+    keys_ = 1'000;
+    send(3'000);
+    work();
+    ASSERT_TRUE(checkpoint());
+    std::size_t most = 0;
+    for (int i = 0; i < 70; ++i) {
+        send(1);
+        work();
+        clock_.at += options_.interval;
+        ASSERT_TRUE(checkpoint());
+        auto const all = names();
+        auto const newest_base =
+            std::find_if(all.rbegin(), all.rend(), [](auto const& name) { return name.ends_with(".base"); });
+        most = std::max<std::size_t>(most, static_cast<std::size_t>(newest_base - all.rbegin()));
+    }
+    EXPECT_EQ(most, 64u);
+    expect_true_after_restart();
+}
+
+TEST_F(Checkpoints, TheChainThatIsGoodStaysUntilTheNextButOneBase)
+{
+    FullDirectory full(files_);
+    restart(full);
+    auto const next = [&](std::size_t room) {
+        full.room = room;
+        send(10);
+        work();
+        clock_.at += options_.interval;
+        return checkpoint();
+    };
+    send(100);
+    ASSERT_TRUE(next(1u << 20) && next(1u << 20));
+    ASSERT_FALSE(next(10)) << "so that a base follows";
+    ASSERT_TRUE(next(1u << 20) && next(1u << 20));
+    std::vector<std::string> const good{"0000000001.base", "0000000002.delta"};
+    ASSERT_EQ(names(), (std::vector<std::string>{good[0], good[1], "0000000004.base", "0000000005.delta"}));
+
+    files_.content("0000000004.base").resize(100);
+    restart(full);
+    EXPECT_EQ(process_->refused.size(), 1u);
+    EXPECT_LT(process_->folded.read, 100u) << "the chain before is used";
+    ASSERT_TRUE(next(1u << 20));
+    EXPECT_EQ(names(), (std::vector<std::string>{good[0], good[1], "0000000006.base"}));
+
+    files_.content("0000000006.base").resize(100);
+    expect_true_after_restart();
+    EXPECT_LT(process_->folded.read, 100u) << "and is there once more";
+}
+
+// Little has changed, but the whole table is looked through.
+TEST_F(Checkpoints, AStepIsBoundedHoweverLittleItFinds)
+{
+    options_.frame_bytes = 1u << 20;
+    options_.visits = 4;
+    restart();
+    send(100);
+    work();
+    ASSERT_TRUE(checkpoint());
+    send(10);
+    work();
+    int steps = 0;
+    while (engine().checkpoint_step()) ++steps;
+    EXPECT_GT(steps, 16) << "of the 64 parts of the table, four a step";
+    ASSERT_EQ(names().back(), "0000000002.delta");
+    expect_true_after_restart();
 }
 
 }  // namespace
