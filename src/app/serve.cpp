@@ -74,7 +74,8 @@ public:
                        return http::to_response({.status = refusal.status, .error = std::string(refusal.code),
                                                  .detail = std::string(refusal.detail)});
                    }}),
-          runner_(engine_, clock_, [this](Error const& error) { asio::post(io_, [this, error] { die(error); }); }),
+          runner_(engine_, clock_, [this](Error const& error) { asio::post(io_, [this, error] { die(error); }); },
+                  log_trouble),
           signals_(io_), sampler_(io_), deadline_(io_)
     {
     }
@@ -215,6 +216,14 @@ private:
         server_.stop_accepting();
         deadline_.expires_after(std::chrono::milliseconds(300));
         deadline_.async_wait([this](boost::system::error_code) { end(); });
+    }
+
+    static void log_trouble(char const* what, Error const* error)
+    {
+        if (error != nullptr)
+            spdlog::warn("cannot write {}: {} ({})", what, error->detail, error->reason);
+        else
+            spdlog::info("writing {} again", what);
     }
 
     int report(Error const& error)

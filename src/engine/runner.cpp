@@ -7,8 +7,8 @@
 
 namespace sluice::engine {
 
-Runner::Runner(Engine& engine, Clock const& clock, Fatal fatal)
-    : engine_(engine), clock_(clock), fatal_(std::move(fatal))
+Runner::Runner(Engine& engine, Clock const& clock, Fatal fatal, Trouble trouble)
+    : engine_(engine), clock_(clock), fatal_(std::move(fatal)), trouble_(std::move(trouble))
 {
 }
 
@@ -90,20 +90,34 @@ void Runner::checkpoint_loop()
     name_thread("checkpoint");
     yield_to_others();
     auto const seen = stopped_.look();
-    while (!stop_working_)
-        if (!engine_.checkpoint_step()) stopped_.wait(seen, std::chrono::seconds(1));
+    bool       is_failing = false;
+    while (!stop_working_) {
+        bool const worked = engine_.checkpoint_step();
+        tell("checkpoints", is_failing, engine_.checkpoints().failure);
+        if (!worked) stopped_.wait(seen, std::chrono::seconds(1));
+    }
 }
 
 // Looks for work now and then: a generation fills in seconds, and what waits to be written is bounded.
 void Runner::ids_loop()
 {
     name_thread("ids");
+    bool is_failing = false;
     while (stop_ids_.look() == 0) {
         auto const worked = engine_.maintain_ids_step();
         if (!worked && worked.error().code == Errc::corrupt) return fail(worked.error());
-        if (worked && *worked) continue;
+        if (worked && *worked) continue;  // a part is written; the whole may still fail
+        tell("ids", is_failing, worked ? std::nullopt : std::optional(worked.error()));
         stop_ids_.wait(0, worked ? std::chrono::milliseconds(10) : std::chrono::milliseconds(1000));
     }
+}
+
+// Changes only.
+void Runner::tell(char const* what, bool& is_failing, std::optional<Error> const& failure) const
+{
+    if (is_failing == failure.has_value()) return;
+    is_failing = failure.has_value();
+    if (trouble_) trouble_(what, failure ? &*failure : nullptr);
 }
 
 void Runner::fail(Error const& error)

@@ -7,6 +7,7 @@
 #include <condition_variable>
 #include <functional>
 #include <mutex>
+#include <optional>
 #include <thread>
 
 namespace sluice::engine {
@@ -45,7 +46,11 @@ public:
     // `fatal` is called once, on some thread, when the log fails or stored bytes are not what was written.
     using Fatal = std::function<void(Error const&)>;
 
-    Runner(Engine& engine, Clock const& clock, Fatal fatal);
+    // `trouble` is called when checkpoints or ids begin to fail, and with null when they are written again. Nothing is
+    // lost by it, but restarts take longer, or events are refused in the end. On the thread that writes them.
+    using Trouble = std::function<void(char const* what, Error const* error)>;
+
+    Runner(Engine& engine, Clock const& clock, Fatal fatal, Trouble trouble = {});
     ~Runner();
 
     void start();
@@ -60,10 +65,12 @@ private:
     void checkpoint_loop();
     void ids_loop();
     void fail(Error const& error);
+    void tell(char const* what, bool& is_failing, std::optional<Error> const& failure) const;
 
     Engine&                  engine_;
     Clock const&             clock_;
     Fatal const              fatal_;
+    Trouble const            trouble_;
     std::once_flag           failed_;
     Signal                   submitted_;
     Signal                   pushed_;

@@ -3,7 +3,7 @@
 
 #include "base/hash.hpp"
 #include "base/random.hpp"
-#include "engine/engine.hpp"
+#include "engine/runner.hpp"
 #include "files/memory_directory.hpp"
 #include "graph/resident_store.hpp"
 #include "log/memory_log.hpp"
@@ -12,6 +12,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <condition_variable>
 #include <cstring>
 
 namespace sluice::engine {
@@ -705,6 +706,87 @@ TEST_F(Checkpoints, AStepIsBoundedHoweverLittleItFinds)
     EXPECT_GT(steps, 16) << "of the 64 parts of the table, four a step";
     ASSERT_EQ(names().back(), "0000000002.delta");
     expect_true_after_restart();
+}
+
+// Waits for what a runner tells.
+class Told {
+public:
+    Runner::Trouble listener()
+    {
+        return [this](char const* what, Error const* error) {
+            std::lock_guard const lock(mutex_);
+            texts_.push_back(what + (error ? ": " + error->reason : std::string(" again")));
+            told_.notify_all();
+        };
+    }
+    std::vector<std::string> after(std::size_t count)
+    {
+        std::unique_lock lock(mutex_);
+        told_.wait_for(lock, std::chrono::seconds(60), [&] { return texts_.size() >= count; });
+        return texts_;
+    }
+
+private:
+    std::mutex               mutex_;  // guards all below
+    std::condition_variable  told_;
+    std::vector<std::string> texts_;
+};
+
+TEST_F(Checkpoints, ARunnerTellsWhenTheyBeginAndCeaseToFail)
+{
+    FullDirectory full(files_);
+    Told          told;
+    options_.interval = std::chrono::seconds(0);  // tried again and again
+    restart(full);
+    send(10);
+    work();
+    Runner runner(engine(), clock_, [](Error const&) {}, told.listener());
+    runner.start();
+    EXPECT_EQ(told.after(1), (std::vector<std::string>{"checkpoints: disk_full"}));
+    while (engine().checkpoints().failed < 10) std::this_thread::yield();
+    full.room = 1u << 20;
+    EXPECT_EQ(told.after(2), (std::vector<std::string>{"checkpoints: disk_full", "checkpoints again"}));
+    runner.stop();
+}
+
+// Cannot write, then begins to and cannot again, then can.
+class FailingDedupe final : public DedupeIndex {
+public:
+    Result<>     recover(log::EventLog const&) override { return {}; }
+    Result<bool> find(Hash128, Confirm const&) override { return false; }
+    void         insert(Hash128, Sequence) override {}
+    void         erase(Hash128, Sequence) override {}
+    void         committed(Sequence, std::uint64_t) override {}
+    bool         has_room() const override { return true; }
+    DedupeStats  stats() const override { return {}; }
+    Result<bool> maintain() override
+    {
+        switch (calls_++) {
+        case 0: return false;
+        case 1:
+        case 3: return Error{Errc::full, "disk_full", ""};
+        case 2:  // a merge that began, and failed later
+        case 4: return true;
+        default: return false;
+        }
+    }
+
+private:
+    int calls_{0};
+};
+
+TEST_F(Checkpoints, ARunnerTellsWhenIdsBeginAndCeaseToFail)
+{
+    Told                 told;
+    log::MemoryLog       log(disk_);
+    graph::ResidentStore graph;
+    Engine               engine(
+        {log, graph, schemas_, clock_}, Process::options(options_), [](std::vector<BlockRef> const&) {}, {},
+        {.scheduler = nullptr, .watermark = nullptr, .dedupe = std::make_unique<FailingDedupe>()});
+    Runner runner(engine, clock_, [](Error const&) {}, told.listener());
+    runner.start();
+    EXPECT_EQ(told.after(2), (std::vector<std::string>{"ids: disk_full", "ids again"}));
+    runner.stop();
 }
 
 }  // namespace
