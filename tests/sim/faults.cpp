@@ -69,10 +69,20 @@ public:
         : directory_(directory), inner_(std::move(inner))
     {
     }
-    Result<> append(std::string_view bytes) override { return inner_->append(bytes); }
+    Result<> append(std::string_view bytes) override
+    {
+        if (auto const room = directory_.check_space("given up"); !room) return room;
+        return inner_->append(bytes);
+    }
     Result<> commit() override
     {
         directory_.maybe_crash("crash before it is there");
+        auto& c = directory_.context_;
+        if (!c.is_recovering && c.chance(c.faults.disk_full)) c.disk_full_until = c.later(20);
+        if (auto const room = directory_.check_space("given up at its end"); !room) {
+            if (c.random.chance(0.5)) (void)inner_->commit();  // renamed, but not known to be
+            return room;
+        }
         auto const done = inner_->commit();
         ++directory_.goal("written");
         directory_.maybe_crash("crash after it is there");
@@ -117,12 +127,16 @@ void FaultyDirectory::maybe_crash(char const* what) const
     throw Crash{};
 }
 
+Result<> FaultyDirectory::check_space(char const* otherwise) const
+{
+    if (context_.is_recovering || context_.clock.now() >= context_.disk_full_until) return {};
+    ++goal(otherwise);
+    return Error{Errc::full, "no_space", "no space"};
+}
+
 Result<std::unique_ptr<files::Writer>> FaultyDirectory::create(std::string const& name)
 {
-    if (!context_.is_recovering && context_.clock.now() < context_.disk_full_until) {
-        ++goal("no space for it");
-        return Error{Errc::full, "no_space", "no space"};
-    }
+    if (auto const room = check_space("no space for it"); !room) return room.error();
     auto file = inner_.create(name);
     if (!file) return file.error();
     return std::unique_ptr<files::Writer>(std::make_unique<File>(*this, std::move(*file)));

@@ -93,6 +93,7 @@ private:
     class View;
     std::uint64_t& goal(char const* what) const;
     void           maybe_crash(char const* what) const;
+    Result<>       check_space(char const* otherwise) const;
 
     std::string const       name_;
     files::MemoryDirectory& inner_;

@@ -70,6 +70,8 @@ constexpr char const* sometimes[] = {
     "checkpoint: cut off",
     "checkpoint: damaged",
     "checkpoint: no space for it",
+    "checkpoint: given up",
+    "checkpoint: given up at its end",
     "checkpoint: crash before it is there",
     "checkpoint: crash after it is there",
 };

@@ -35,6 +35,7 @@ engine::EngineOptions draw_options(Random& random)
     options.checkpoint.events = 1 + random.below(60);
     options.checkpoint.interval = std::chrono::seconds(random.below(2));
     options.checkpoint.frame_bytes = 1 + random.below(2'000);
+    options.checkpoint.visits = 1 + random.below(100);
     return options;
 }
 
