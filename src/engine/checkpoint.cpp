@@ -382,7 +382,7 @@ Result<> Checkpointer::complete()
 Result<> Checkpointer::write(std::uint32_t kind, std::string_view bytes)
 {
     if (bytes.size() > options_.frame_bytes_max)
-        return Error{Errc::invalid, "frame_too_large", "a checkpoint frame of " + std::to_string(bytes.size()) + " bytes"};
+        return Error{Errc::invalid, "frame_too_large", "a frame of " + std::to_string(bytes.size()) + " bytes"};
     check_ = hash64(bytes, check_ + kind);
     FrameHead const head{static_cast<std::uint32_t>(bytes.size()), kind, check_};
     bytes_ += sizeof head + bytes.size();

@@ -80,11 +80,11 @@ public:
     };
 
     struct Status {
-        std::uint64_t written{0}, failed{0};  // since the start
-        std::uint64_t bytes{0};               // of the last one
-        std::uint64_t nanoseconds{0};         // from its beginning to its end
-        Sequence      position{};             // of the last one
-        std::optional<Error> failure;         // of the last attempt, if it failed
+        std::uint64_t        written{0}, failed{0};  // since the start
+        std::uint64_t        bytes{0};               // of the last one
+        std::uint64_t        nanoseconds{0};         // from its beginning to its end
+        Sequence             position{};             // of the last one
+        std::optional<Error> failure{};              // of the last attempt, if it failed
     };
 
     // `loaded`: what the graph was restored from.

@@ -573,7 +573,10 @@ public:
 private:
     class Full final : public files::Writer {
     public:
-        Full(std::unique_ptr<files::Writer> inner, std::atomic<std::size_t>& room) : inner_(std::move(inner)), room_(room) {}
+        Full(std::unique_ptr<files::Writer> inner, std::atomic<std::size_t>& room)
+            : inner_(std::move(inner)), room_(room)
+        {
+        }
         Result<> append(std::string_view bytes) override
         {
             if (bytes.size() > room_) return Error{Errc::full, "disk_full", ""};
