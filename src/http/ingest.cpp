@@ -13,8 +13,22 @@ namespace sluice::http {
 using engine::Block;
 using engine::RequestOutcome;
 
-// A batch on its way: its body until it is decoded, then its block until it is answered.
+// A batch on its way: its body until it is decoded, then its block until it is answered. It counts what it holds
+// beside the block, whose bytes are admitted, in `total`.
 struct Ingest::Batch {
+    Batch(Reply to, std::size_t& bytes) : reply(std::move(to)), total(bytes) {}
+    ~Batch() { total -= counted; }
+    Batch(Batch const&) = delete;
+    Batch& operator=(Batch const&) = delete;
+
+    void count()
+    {
+        auto const now = body.size() + refused.size() + refused_ends.size() * sizeof refused_ends[0] +
+                         accepted_items.size() * sizeof accepted_items[0];
+        total += now - counted;
+        counted = now;
+    }
+
     Reply                            reply;
     std::string                      body;
     bool                             ndjson{false};
@@ -25,9 +39,12 @@ struct Ingest::Batch {
     engine::BlockRef                 block{new Block};
     engine::Admission::Demand        demand{};
     engine::Admission::Ticket        ticket{};
-    std::size_t                      errors_listed{0};  // in `items`
-    std::vector<boost::json::object> items{};           // of a partial reply; those of refused events are complete
-    std::vector<std::size_t>         accepted_items{};  // the others, in the block's order
+    std::size_t                      errors_listed{0};  // in `refused`
+    std::string                      refused{};         // items of a partial reply, as they are sent, back to back
+    std::vector<std::uint32_t>       refused_ends{};    // of each in `refused`
+    std::vector<std::uint32_t>       accepted_items{};  // numbers of the others, in the block's order
+    std::size_t&                     total;
+    std::size_t                      counted{0};
 };
 
 Ingest::Ingest(
@@ -92,6 +109,12 @@ Problem draining()
         .status = 503, .error = "draining", .detail = "the server is stopping; nothing was stored", .retry_after = 1};
 }
 
+Problem overload()
+{
+    return {.status = 503, .error = "overload", .detail = "too many batches are under way; nothing was stored",
+            .retry_after = 1};
+}
+
 Problem not_stored(RequestOutcome outcome)
 {
     if (outcome == RequestOutcome::disk_full)
@@ -111,14 +134,14 @@ void append_number(std::string& out, std::uint64_t value)
 }
 
 // One event of a partial batch that was not taken.
-boost::json::object refused_item(std::size_t i, Problem const& problem)
+std::string refused_item(std::size_t i, Problem const& problem)
 {
     boost::json::object item{
         {"i", i}, {"status", problem.status}, {"error", problem.error}, {"detail", problem.detail}};
     if (!problem.errors.empty()) item["errors"] = errors_json(problem);
     if (!problem.tier.empty()) item["tier"] = problem.tier;
     if (problem.retry_after != 0) item["retry_after"] = problem.retry_after;
-    return item;
+    return boost::json::serialize(item);
 }
 
 bool blank(std::string_view line)
@@ -173,13 +196,13 @@ void Ingest::batch(Request& request, Form form, Reply reply)
     auto const mode = query && query->only({"mode"}) ? query->get("mode").value_or("atomic") : "";
     if (mode != "atomic" && mode != "partial")
         return refuse(reply, {.status = 400, .error = "bad_query", .detail = "?mode is atomic or partial"});
-    if (undecoded_bytes_ + request.body.size() > limits_.undecoded_bytes_max)
-        return refuse(reply, {.status = 503, .error = "overload",
-                              .detail = "too many batches wait to be read; nothing was stored", .retry_after = 1});
-    undecoded_bytes_ += request.body.size();
-    undecoded_.push_back(std::make_shared<Batch>(Batch{
-        .reply = std::move(reply), .body = std::move(request.body), .ndjson = form == Form::ndjson,
-        .partial = mode == "partial"}));
+    if (batch_bytes_ + request.body.size() > limits_.waiting_bytes_max) return refuse(reply, overload());
+    auto const batch = std::make_shared<Batch>(std::move(reply), batch_bytes_);
+    batch->body = std::move(request.body);
+    batch->ndjson = form == Form::ndjson;
+    batch->partial = mode == "partial";
+    batch->count();
+    undecoded_.push_back(batch);
     schedule_decode();
 }
 
@@ -199,7 +222,6 @@ void Ingest::decode_next()
     auto const progress = decode_slice(*batch);
     if (progress != Progress::more) {
         undecoded_.pop_front();
-        undecoded_bytes_ -= batch->body.size();
         if (progress == Progress::decoded) submit(batch);
     }
     if (!undecoded_.empty()) schedule_decode();
@@ -221,6 +243,12 @@ Ingest::Progress Ingest::decode_slice(Batch& batch)
         }
         if (!decode_one(batch, event)) return Progress::refused;
         ++batch.events;
+        batch.count();
+        // A short event can be refused at length.
+        if (batch.partial && batch_bytes_ > limits_.waiting_bytes_max) {
+            refuse(batch.reply, overload());
+            return Progress::refused;
+        }
     }
     return Progress::more;
 }
@@ -264,7 +292,7 @@ bool Ingest::decode_one(Batch& batch, std::string_view event)
         count_refusal(problem);
         if (batch.errors_listed + problem.errors.size() > limits_.partial_errors_max) problem.errors.clear();
         batch.errors_listed += problem.errors.size();
-        batch.items.push_back(refused_item(batch.events, problem));
+        add_refused(batch, problem);
         return true;
     }
     if (batch.partial) return decode_partial(batch, decoded, before);
@@ -286,14 +314,19 @@ bool Ingest::decode_partial(Batch& batch, schema::Decoded const& decoded, std::s
         block.data.resize(before);
         auto const problem = queue_full(*refusal);
         count_refusal(problem);
-        batch.items.push_back(refused_item(batch.events, problem));
+        add_refused(batch, problem);
         return true;
     }
     batch.ticket.absorb(std::move(ticket));
     block.items.push_back({.offset = decoded.offset, .tier = decoded.tier});
-    batch.accepted_items.push_back(batch.items.size());
-    batch.items.push_back({{"i", batch.events}});
+    batch.accepted_items.push_back(static_cast<std::uint32_t>(batch.events));
     return true;
+}
+
+void Ingest::add_refused(Batch& batch, Problem const& problem)
+{
+    batch.refused += refused_item(batch.events, problem);
+    batch.refused_ends.push_back(static_cast<std::uint32_t>(batch.refused.size()));
 }
 
 void Ingest::submit(std::shared_ptr<Batch> batch)
@@ -303,6 +336,8 @@ void Ingest::submit(std::shared_ptr<Batch> batch)
         return refuse(batch->reply, {.status = 422, .error = "empty_batch", .detail = "the batch has no events"});
     batch->body = {};
     batch->array.reset();
+    batch->refused.shrink_to_fit();
+    batch->count();
     auto const block = batch->block;
     if (!batch->partial)
         if (auto const refusal = engine_.admission().admit(batch->demand, batch->ticket))
@@ -365,6 +400,16 @@ void Ingest::answer_batch(Block const& block, Batch& batch, Reply& reply)
     if (!undecided && request.outcome != RequestOutcome::stored) return refuse(reply, not_stored(request.outcome));
 
     boost::json::array duplicates;
+    std::string        items;  // of a partial batch: the refused ones are between the others
+    std::size_t        listed = 0, refused = 0, refused_at = 0;
+    auto const         add_item = [&](std::string_view item) {
+        if (listed++ != 0) items += ',';
+        items += item;
+    };
+    auto const add_refused_before = [&](std::size_t i) {
+        for (; listed < i; refused_at = batch.refused_ends[refused++])
+            add_item(std::string_view(batch.refused).substr(refused_at, batch.refused_ends[refused] - refused_at));
+    };
     std::uint64_t      accepted = 0, first = 0, last = 0;
     for (std::size_t n = 0; n < block.items.size(); ++n) {
         auto const& item = block.items[n];
@@ -377,25 +422,30 @@ void Ingest::answer_batch(Block const& block, Batch& batch, Reply& reply)
             last = number(item.sequence);
         }
         if (!batch.partial) continue;
+        add_refused_before(i);
         if (item.state == Block::State::conflict) {
             Problem const problem{.status = 409, .error = "id_conflict",
                                   .detail = "this event_id is known with other content"};
             count_refusal(problem);
-            batch.items[i] = refused_item(i, problem);
+            add_item(refused_item(i, problem));
             continue;
         }
-        batch.items[i] = {{"i", i}, {"status", 202}, {"event_id", block.record(n).id(item.sequence)},
-                          {"sequence", number(item.sequence)},
-                          {"duplicate", item.state == Block::State::duplicate}};
+        add_item(boost::json::serialize(boost::json::object{
+            {"i", i}, {"status", 202}, {"event_id", block.record(n).id(item.sequence)},
+            {"sequence", number(item.sequence)}, {"duplicate", item.state == Block::State::duplicate}}));
     }
 
     auto const          or_null = [](std::uint64_t n) { return n == 0 ? boost::json::value() : boost::json::value(n); };
     boost::json::object body{{"status", batch.partial ? "partial" : "enqueued"}, {"accepted", accepted},
                              {"duplicates", std::move(duplicates)}, {"first_sequence", or_null(first)},
                              {"last_sequence", or_null(last)}};
-    if (batch.partial) body["items"] = boost::json::array(batch.items.begin(), batch.items.end());
-    reply(Response{.status = batch.partial ? 207 : 202, .content_type = "application/json",
-                   .body = boost::json::serialize(body)});
+    auto text = boost::json::serialize(body);
+    if (batch.partial) {
+        add_refused_before(batch.events);
+        text.pop_back();
+        text.append(R"(,"items":[)").append(items).append("]}");
+    }
+    reply(Response{.status = batch.partial ? 207 : 202, .content_type = "application/json", .body = std::move(text)});
 }
 
 }  // namespace sluice::http

@@ -25,7 +25,8 @@ struct IngestLimits {
     std::size_t slice_events{128};
     std::size_t slice_bytes{128u << 10};  // and one line; what stands between events counts
     std::size_t partial_errors_max{1'000};  // listed by pointer in a partial answer; items after them have the first
-    std::size_t undecoded_bytes_max{64u << 20};  // of batches that wait to be decoded; more are refused
+    // Of bodies that wait to be decoded, and of items of partial answers that wait for a commit; more are refused.
+    std::size_t waiting_bytes_max{64u << 20};
 };
 
 // Why requests were refused, by cause.
@@ -74,6 +75,7 @@ private:
     Progress take_event(Batch& batch, std::size_t& budget, std::string_view& event);
     bool     decode_one(Batch& batch, std::string_view event);
     bool     decode_partial(Batch& batch, schema::Decoded const& decoded, std::size_t before);
+    void add_refused(Batch& batch, Problem const& problem);
     void submit(std::shared_ptr<Batch> batch);
     void answer_single(engine::Block const& block, engine::Block::Request const& request, Reply& reply);
     void answer_batch(engine::Block const& block, Batch& batch, Reply& reply);
@@ -86,8 +88,8 @@ private:
     schema::Decoder          decoder_;
     engine::BlockRef         open_;             // single events of this turn
     bool                     flush_scheduled_{false};
+    std::size_t              batch_bytes_{0};  // what batches count
     std::deque<std::shared_ptr<Batch>> undecoded_;  // the first is being decoded
-    std::size_t              undecoded_bytes_{0};
     bool                     decode_scheduled_{false};
     std::vector<Waiting>     slots_;            // by token; bounded by connections
     std::vector<std::size_t> free_slots_;
