@@ -1,5 +1,6 @@
 #include "cache/answers.hpp"
 
+#include "base/bytes.hpp"
 #include "graph/record_layout.hpp"
 
 #include <set>
@@ -37,10 +38,9 @@ private:
     {
         auto const stamp = graph_.stamp(name);
         if (!seen_.emplace(name).second) return stamp;  // the first read is the oldest
-        auto const size = static_cast<std::uint32_t>(name.size());
-        stamps_.append(reinterpret_cast<char const*>(&size), sizeof size);
+        append_number<std::uint32_t>(stamps_, static_cast<std::uint32_t>(name.size()));
         stamps_ += name;
-        stamps_.append(reinterpret_cast<char const*>(&stamp), sizeof stamp);
+        append_number<graph::Stamp>(stamps_, stamp);
         return stamp;
     }
 
@@ -48,15 +48,6 @@ private:
     mutable std::set<std::string> seen_;
     mutable std::string           stamps_;
 };
-
-template <class T>
-bool take(std::string_view& bytes, T& value)
-{
-    if (bytes.size() < sizeof value) return false;
-    std::memcpy(&value, bytes.data(), sizeof value);
-    bytes.remove_prefix(sizeof value);
-    return true;
-}
 
 }  // namespace
 
@@ -73,8 +64,8 @@ std::string Answers::get(std::string const& key, bool fresh, Compute const& comp
     misses_.fetch_add(1, relaxed);
     TracedReader const reader(graph_);
     auto               answer = compute(reader);
-    auto const         size = static_cast<std::uint32_t>(reader.stamps().size());
-    std::string        value(reinterpret_cast<char const*>(&size), sizeof size);
+    std::string        value;
+    append_number<std::uint32_t>(value, static_cast<std::uint32_t>(reader.stamps().size()));
     value += reader.stamps();
     value += answer;
     cache_->put(key, std::move(value));
@@ -83,18 +74,18 @@ std::string Answers::get(std::string const& key, bool fresh, Compute const& comp
 
 std::optional<std::string> Answers::still_true(std::string_view value) const
 {
-    std::uint32_t size = 0;
-    if (!take(value, size) || size > value.size()) return std::nullopt;
-    auto stamps = value.substr(0, size);
+    auto const size = take_number<std::uint32_t>(value);
+    if (!size || *size > value.size()) return std::nullopt;
+    auto stamps = value.substr(0, *size);
     while (!stamps.empty()) {
-        std::uint32_t name_size = 0;
-        graph::Stamp  stamp{};
-        if (!take(stamps, name_size) || name_size > stamps.size()) return std::nullopt;
-        auto const name = stamps.substr(0, name_size);
-        stamps.remove_prefix(name_size);
-        if (!take(stamps, stamp) || graph_.stamp(name) != stamp) return std::nullopt;
+        auto const name_size = take_number<std::uint32_t>(stamps);
+        if (!name_size || *name_size > stamps.size()) return std::nullopt;
+        auto const name = stamps.substr(0, *name_size);
+        stamps.remove_prefix(name.size());
+        auto const stamp = take_number<graph::Stamp>(stamps);
+        if (!stamp || graph_.stamp(name) != *stamp) return std::nullopt;
     }
-    return std::string(value.substr(size));
+    return std::string(value.substr(*size));
 }
 
 }  // namespace sluice::cache

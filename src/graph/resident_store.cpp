@@ -1,6 +1,7 @@
 #include "graph/resident_store.hpp"
 
 #include "base/assert.hpp"
+#include "base/bytes.hpp"
 #include "base/hash.hpp"
 #include "graph/node_table.hpp"
 #include "graph/record_digest.hpp"
@@ -37,20 +38,6 @@ Result<> check(Event const& event, Effects const& effects)
         if (!fits && !std::holds_alternative<std::monostate>(value)) return wrong("wrong_field_type", effects.key);
     }
     return {};
-}
-
-void put_number(std::string& out, std::uint32_t number)
-{
-    out.append(reinterpret_cast<char const*>(&number), sizeof number);
-}
-
-std::optional<std::uint32_t> take_number(std::string_view& bytes)
-{
-    std::uint32_t number;
-    if (bytes.size() < sizeof number) return std::nullopt;
-    std::memcpy(&number, bytes.data(), sizeof number);
-    bytes.remove_prefix(sizeof number);
-    return number;
 }
 
 }  // namespace
@@ -418,9 +405,9 @@ bool ResidentStore::capture(Capture& capture, std::string& bytes)
     std::size_t at = 0;
     for (auto const& [did, end] : found) {
         std::uint32_t count = 0;
-        put_number(bytes, static_cast<std::uint32_t>(did.size()));
+        append_number<std::uint32_t>(bytes, static_cast<std::uint32_t>(did.size()));
         auto const count_at = bytes.size();
-        put_number(bytes, count);
+        append_number<std::uint32_t>(bytes, count);
         bytes += did;
         for (; at < end; ++at) {
             if (records[at]->sequence() <= capture.after) continue;
@@ -442,7 +429,7 @@ Result<> ResidentStore::restore(
     auto const             wrong = Error{Errc::invalid, "not_a_capture", "bytes that are no repository"};
     std::vector<RecordRef> records;
     while (!bytes.empty()) {
-        auto const did_size = take_number(bytes), count = take_number(bytes);
+        auto const did_size = take_number<std::uint32_t>(bytes), count = take_number<std::uint32_t>(bytes);
         if (!did_size || !count || bytes.size() < *did_size) return wrong;
         auto const did = bytes.substr(0, *did_size);
         bytes.remove_prefix(did.size());
