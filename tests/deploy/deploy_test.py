@@ -266,7 +266,8 @@ class Unit(unittest.TestCase):
         self.assertEqual(self.one("ProtectSystem"), "strict")
         self.assertEqual(self.one("CapabilityBoundingSet"), "")
         self.assertEqual(self.one("RestrictAddressFamilies"), "AF_INET AF_INET6")
-        self.assertEqual(self.settings["SystemCallFilter"][0], "@system-service")
+        self.assertEqual(self.settings["SystemCallFilter"],
+                         ["@system-service", "~@privileged @resources", "setpriority"])
         self.assertGreaterEqual(int(self.one("LimitNOFILE")), 65536)
 
     def test_systemd_understands_it(self):
