@@ -6,8 +6,11 @@
 #include <algorithm>
 #include <charconv>
 #include <fstream>
+#include <linux/magic.h>
 #include <sstream>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/vfs.h>
 #include <thread>
 #include <unistd.h>
 
@@ -190,7 +193,7 @@ std::vector<Setting> const& settings()
          [](Config& c, std::string_view v) { return set_text(c.data, v); }, [](Config const& c) { return c.data; }},
         {"key", "the key producers send as X-Internal-Key; not accepted as a flag", "INTERNAL_API_KEY", true,
          [](Config& c, std::string_view v) { return set_text(c.key, v); }, [](Config const& c) { return c.key; }},
-        {"key_file", "file that holds the key, readable by its owner only", "", false,
+        {"key_file", "file that holds the key, open to its owner only, or root's and not open to everybody", "", false,
          [](Config& c, std::string_view v) { return set_text(c.key_file, v); },
          [](Config const& c) { return c.key_file; }},
         {"workers", "threads that apply events; 0: one per core", "", false,
@@ -283,6 +286,18 @@ std::string_view source_name(Source source)
     return names[static_cast<std::size_t>(source)];
 }
 
+namespace {
+
+// On a file system that is read-only or in memory.
+bool is_mounted_secret(std::string const& file)
+{
+    struct statfs info {};
+    if (statfs(file.c_str(), &info) != 0) return false;
+    return (info.f_flags & ST_RDONLY) != 0 || info.f_type == TMPFS_MAGIC || info.f_type == RAMFS_MAGIC;
+}
+
+}  // namespace
+
 Loaded load_config(
     std::map<std::string, std::string> const& flags, char const* const* environment, std::string const& file)
 {
@@ -336,8 +351,10 @@ Loaded load_config(
         struct stat info {};
         std::ifstream in(config.key_file);
         bool const    is_read = in && stat(config.key_file.c_str(), &info) == 0;
-        // What root lets somebody else read was handed to them, as systemd's credentials and mounted secrets are.
-        bool const is_handed = info.st_uid == 0 && geteuid() != 0;
+        // What root lets a group read was handed to it; what everybody may read is a secret only where it was mounted
+        // for this process, as systemd's credentials and containers' secrets are.
+        bool const is_handed = is_read && info.st_uid == 0 && geteuid() != 0 &&
+                               ((info.st_mode & 07) == 0 || is_mounted_secret(config.key_file));
         if (!is_read)
             problems.push_back("cannot read key_file " + config.key_file);
         else if ((info.st_mode & 077) != 0 && !is_handed)

@@ -104,10 +104,13 @@ class Config(Verbs):
             return  # only root can hand over
         os.chmod(self.directory.name, 0o755)
         program, nobody = shutil.copy(SLUICE, self.directory.name), 65534
-        for owner, code in ((0, 0), (nobody, 2)):
-            os.chown(key_file, owner, owner)
+        filesystem = subprocess.run(("stat", "-f", "-c", "%T", key_file), stdout=subprocess.PIPE, text=True).stdout
+        everybodys = 0 if filesystem.strip() in ("tmpfs", "ramfs") else 2
+        for owner, group, mode, code in ((0, 0, 0o640, 0), (0, 0, 0o644, everybodys), (nobody, nobody, 0o644, 2)):
+            os.chown(key_file, owner, group)
+            os.chmod(key_file, mode)
             check = self.run_sluice("config", "check", "--key-file", key_file, program=program, user=nobody)
-            self.assertEqual(check.returncode, code, (owner, check.stderr))
+            self.assertEqual(check.returncode, code, (owner, oct(mode), check.stderr))
 
     def test_check_names_every_problem_and_serve_refuses_each(self):
         key = {"INTERNAL_API_KEY": KEY}
