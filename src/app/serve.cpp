@@ -147,7 +147,8 @@ private:
         telemetry::HttpNumbers numbers{
             .requests = http.requests, .connections = http.open, .refused_invalid = refused.invalid,
             .refused_conflict = refused.conflict, .refused_queue_full = refused.queue_full,
-            .refused_disk_full = refused.disk_full, .refused_log_failed = refused.log_failed,
+            .refused_disk_full = refused.disk_full, .refused_ids_behind = refused.ids_behind,
+            .refused_read_failed = refused.read_failed, .refused_log_failed = refused.log_failed,
             .refused_draining = refused.draining, .answers_cut = http.answers_cut, .waiting = ingest_.waiting()};
         for (int const status : http::Counters::refusal_statuses)
             numbers.refused_unseen.emplace_back(status, http.refused_with(status));

@@ -32,28 +32,35 @@ bool Appender::step()
 {
     if (!collect()) return false;
     if (failed()) {
-        answer_all(RequestOutcome::log_failed);
+        answer_all(failed_outcome_);
         return true;
     }
     if (!group_.blocks.empty()) {
-        // Space that cannot be read counts as none: nothing has been written, and the next group looks again. So do
-        // ids that wait to be written: their number is bounded.
-        if (auto const space = deps_.log.check_space(); !space || !deps_.dedupe.has_room()) {
-            answer_all(RequestOutcome::disk_full);
+        // Space that cannot be read counts as none: nothing has been written, and the next group looks again.
+        bool const is_full = !deps_.log.check_space();
+        if (is_full || !deps_.dedupe.has_room()) {
+            answer_all(is_full ? RequestOutcome::disk_full : RequestOutcome::ids_behind);
             if (group_.verdicts.empty()) return true;
         }
     }
 
     auto const received_at = std::max(deps_.clock.wall(), deps_.log.last_received_at());
-    auto const done = commit(received_at);
-    if (!done) {
-        failure_ = done.error();
-        failed_.store(true, std::memory_order_release);
-        answer_all(RequestOutcome::log_failed);
-        return true;
-    }
-    publish();
+    if (auto const ready = prepare(received_at); !ready)
+        fail(ready.error(), RequestOutcome::read_failed);
+    else if (auto const stored = write(received_at); !stored)
+        fail(stored.error(), RequestOutcome::log_failed);
+    else
+        publish();
     return true;
+}
+
+// The group is half done, and nothing may follow it.
+void Appender::fail(Error error, RequestOutcome outcome)
+{
+    failure_ = std::move(error);
+    failed_outcome_ = outcome;
+    failed_.store(true, std::memory_order_release);
+    answer_all(outcome);
 }
 
 // Moves what waits into the group: every verdict, and blocks up to the byte limit.
@@ -83,7 +90,8 @@ void Appender::answer_all(RequestOutcome outcome)
     group_.blocks.clear();
 }
 
-Result<> Appender::commit(WallTime received_at)
+// Decides about every record of the group, and lays out the commit.
+Result<> Appender::prepare(WallTime received_at)
 {
     group_.parts.clear();
     group_.decisions.clear();
@@ -98,6 +106,11 @@ Result<> Appender::commit(WallTime received_at)
         seal_block(*block);
     }
     for (auto const& verdict : group_.verdicts) group_.decisions.push_back(verdict.decision);
+    return {};
+}
+
+Result<> Appender::write(WallTime received_at)
+{
     if (count_ == 0 && group_.decisions.empty()) return {};
     if (count_ == 0) group_.parts.clear();
     header_.count = count_;

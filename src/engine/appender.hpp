@@ -42,7 +42,8 @@ public:
     void submit(log::Decision decision, LaneId lane);
     bool idle() const;  // nothing waits
 
-    // One commit; false if nothing waited. After a failure of the log every request is answered log_failed.
+    // One commit; false if nothing waited. After a failure every request is answered as the one it happened to:
+    // read_failed or log_failed.
     bool step();
     bool  failed() const noexcept { return failed_.load(std::memory_order_acquire); }
     Error failure() const { return failure_; }  // why, once failed()
@@ -68,7 +69,9 @@ private:
     Result<Match> match(Block& block, Block::Item& item);
     void     forget(Block& block, Block::Request const& request);
     void     seal_block(Block& block);
-    Result<> commit(WallTime received_at);
+    Result<> prepare(WallTime received_at);
+    Result<> write(WallTime received_at);
+    void     fail(Error error, RequestOutcome outcome);
     void     publish();
 
     Deps const            deps_;
@@ -87,6 +90,7 @@ private:
     std::uint32_t    count_{0};  // records of the group
     std::uint64_t    bytes_{0};
     Error            failure_{};  // set before failed_
+    RequestOutcome   failed_outcome_{RequestOutcome::log_failed};
     std::atomic<bool> failed_{false};
 };
 

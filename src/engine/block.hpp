@@ -19,6 +19,8 @@ enum class RequestOutcome : std::uint8_t {
     stored,      // durable; each item says where
     conflict,    // an id is known with other content; nothing of the request was stored
     disk_full,   // nothing was stored
+    ids_behind,  // nothing was stored: the index of ids has no room, or is not complete yet
+    read_failed, // nothing was stored: a lookup of ids failed, and nothing will be stored any more
     log_failed,  // unknown: send it again with the same ids
 };
 

@@ -17,7 +17,7 @@ struct DedupeStats {
     std::uint64_t write_failures{0};  // of runs; they are tried again
 };
 
-// The appender's thread only, but for maintain() and stats().
+// The appender's thread only, but for has_room(), maintain() and stats().
 class DedupeIndex {
 public:
     // Whether the record of this sequence is the one looked for: an index knows hashes only.
@@ -25,7 +25,8 @@ public:
 
     virtual ~DedupeIndex() = default;
 
-    // Brings the index to the end of the log. Once, before everything else.
+    // Brings the index to the end of the log, which outlives it. Once, before everything else. What a full disk leaves
+    // no room for is left to maintain(); until then there is no room.
     virtual Result<> recover(log::EventLog const& log) = 0;
 
     // Asks about every sequence the id may have, until one is confirmed; false: the log does not have the id. After
@@ -37,7 +38,8 @@ public:
     virtual void erase(Hash128 id, Sequence sequence) = 0;
     // What was inserted is in the log, which ends at `last` with this chain value.
     virtual void committed(Sequence last, std::uint64_t chain) = 0;
-    // False while too much waits to be written: nothing may be inserted until maintain() has caught up.
+    // False while too much waits to be written or the index is not complete: nothing may be looked up or inserted
+    // until maintain() has caught up. Only committed() takes room away. Any thread.
     virtual bool has_room() const = 0;
 
     // One bounded piece of background work; false if there was none. One thread, any. `full` and `unavailable`: try
@@ -69,7 +71,7 @@ Result<> visit_ids(log::EventLog const& log, Sequence from, Visit const& visit)
 }
 
 // Every id in memory, about 40 bytes each: for tests, and as the model of what is more clever.
-class MemoryDedupe final : public DedupeIndex {
+class MemoryDedupe : public DedupeIndex {
 public:
     Result<> recover(log::EventLog const& log) override
     {

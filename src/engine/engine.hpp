@@ -76,6 +76,7 @@ public:
 
     EngineState     state() const;
     DedupeStats     ids() const { return dedupe_->stats(); }
+    bool            ids_have_room() const { return dedupe_->has_room(); }  // events are stored only while they have
     LaneStats       lanes() const { return scheduler_->stats(deps_.clock.now()); }
     std::optional<Clock::Mono> next_due() const { return scheduler_->next_due(); }
 

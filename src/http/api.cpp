@@ -251,7 +251,7 @@ struct Checks {
 Checks check(engine::Engine const& engine, bool draining)
 {
     return {.database = !engine.log_failed(),
-            .pipeline = !draining && !engine.admission().use().closed[index(Tier::normal)]};
+            .pipeline = !draining && engine.ids_have_room() && !engine.admission().use().closed[index(Tier::normal)]};
 }
 
 char const* word(bool healthy) { return healthy ? "healthy" : "degraded"; }

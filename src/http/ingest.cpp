@@ -77,6 +77,10 @@ void Ingest::count_refusal(Problem const& problem)
         ++refusals_.queue_full;
     else if (problem.error == "disk_full")
         ++refusals_.disk_full;
+    else if (problem.error == "ids_behind")
+        ++refusals_.ids_behind;
+    else if (problem.error == "read_failed")
+        ++refusals_.read_failed;
     else if (problem.error == "draining")
         ++refusals_.draining;
     else
@@ -120,6 +124,13 @@ Problem not_stored(RequestOutcome outcome)
     if (outcome == RequestOutcome::disk_full)
         return {.status = 503, .error = "disk_full",
                 .detail = "free disk space is below the reserve; nothing was stored", .retry_after = 5};
+    if (outcome == RequestOutcome::ids_behind)
+        return {.status = 503, .error = "ids_behind",
+                .detail = "the index of event ids is behind; nothing was stored", .retry_after = 1};
+    if (outcome == RequestOutcome::read_failed)
+        return {.status = 503, .error = "read_failed",
+                .detail = "looking for the event_id failed and the server is stopping; nothing was stored",
+                .retry_after = 5};
     return {.status = 503, .error = "log_failed",
             .detail = "writing failed and it is unknown whether the event is stored: send it again with the same "
                       "event_id",

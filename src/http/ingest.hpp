@@ -31,7 +31,8 @@ struct IngestLimits {
 
 // Why requests were refused, by cause.
 struct Refusals {
-    std::uint64_t invalid{0}, conflict{0}, queue_full{0}, disk_full{0}, log_failed{0}, draining{0};
+    std::uint64_t invalid{0}, conflict{0}, queue_full{0}, disk_full{0}, ids_behind{0}, read_failed{0}, log_failed{0},
+        draining{0};
 };
 
 class Ingest {

@@ -110,6 +110,7 @@ std::string metrics_text(
     f.counter("sluice_requests_refused_total", "Requests or items refused, by cause.",
               {{num(http.refused_invalid), "invalid"}, {num(http.refused_conflict), "conflict"},
                {num(http.refused_queue_full), "queue_full"}, {num(http.refused_disk_full), "disk_full"},
+               {num(http.refused_ids_behind), "ids_behind"}, {num(http.refused_read_failed), "read_failed"},
                {num(http.refused_log_failed), "log_failed"}, {num(http.refused_draining), "draining"}},
               "cause");
     std::vector<Sample> unseen;

@@ -16,7 +16,7 @@ namespace sluice::telemetry {
 struct HttpNumbers {
     std::uint64_t requests{0}, connections{0};
     std::uint64_t refused_invalid{0}, refused_conflict{0}, refused_queue_full{0}, refused_disk_full{0},
-        refused_log_failed{0}, refused_draining{0};
+        refused_ids_behind{0}, refused_read_failed{0}, refused_log_failed{0}, refused_draining{0};
     std::vector<std::pair<int, std::uint64_t>> refused_unseen{};  // by HTTP status: requests no handler saw
     std::uint64_t answers_cut{0};
     std::size_t waiting{0};

@@ -56,7 +56,7 @@ protected:
             (void)eventually([&] {
                 response =
                     http.try_send("POST", "/internal/events/batch", body, {{"Content-Type", "application/x-ndjson"}});
-                return !response || response->body.find("disk_full") == std::string::npos;
+                return !response || response->body.find("ids_behind") == std::string::npos;
             });
             if (!response || response->status != 202) return std::nullopt;
             auto const reply = response->json();

@@ -434,7 +434,9 @@ private:
         switch (entry.outcome) {
         case RequestOutcome::stored: return stored(block, entry, request);
         case RequestOutcome::conflict: return conflicted(entry, request);
-        case RequestOutcome::disk_full: break;
+        case RequestOutcome::disk_full:
+        case RequestOutcome::ids_behind:
+        case RequestOutcome::read_failed: break;
         case RequestOutcome::log_failed:
             ++report_.goals["log failed"];
             for (auto const event : request.events) ledger_.left_open(event);

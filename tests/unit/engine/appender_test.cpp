@@ -32,9 +32,22 @@ public:
         return {};
     }
 
+    Result<std::shared_ptr<log::StoredBlock const>> read(Sequence sequence) const override
+    {
+        if (is_unreadable) return Error{Errc::unavailable, "io", "no descriptors are left"};
+        return inner_.read(sequence);
+    }
+
     std::size_t appends{0};
     bool        is_broken{false};
+    bool        is_unreadable{false};
     bool        is_full{false};
+};
+
+class RoomyDedupe final : public MemoryDedupe {
+public:
+    bool has_room() const override { return is_roomy; }
+    bool is_roomy{true};
 };
 
 log::Decision dead_letter(Sequence sequence)
@@ -127,7 +140,7 @@ protected:
     Admission                       admission_{{}};
     AppenderOptions                 options_;
     log::MemoryLog::Disk            disk_;
-    MemoryDedupe                    dedupe_;
+    RoomyDedupe                     dedupe_;
     LaneScheduler                   scheduler_{{}};
     DenseWatermark                  watermark_;
     Counters                        counters_;
@@ -315,6 +328,27 @@ TEST_F(Appending, RefusesOnAFullDiskStoresNothingAndResumes)
 
     log_->is_full = false;
     EXPECT_EQ(outcome(append({{.id = "a"}})), Outcome::stored);
+    EXPECT_EQ(stored_ids(), Ids{"a"});
+}
+
+TEST_F(Appending, SaysThatTheIndexOfIdsIsBehindAndResumes)
+{
+    dedupe_.is_roomy = false;
+    EXPECT_EQ(outcome(append({{.id = "a"}})), Outcome::ids_behind);
+    EXPECT_EQ(log_->appends, 0u);
+    EXPECT_EQ(admission_.use().events, 0u);
+    dedupe_.is_roomy = true;
+    EXPECT_EQ(outcome(append({{.id = "a"}})), Outcome::stored);
+}
+
+TEST_F(Appending, SaysThatNothingWasStoredWhenALookupFailsAndStops)
+{
+    append({{.id = "a"}});
+    log_->is_unreadable = true;
+    EXPECT_EQ(outcome(append({{.id = "b"}, {.id = "a"}})), Outcome::read_failed);
+    EXPECT_TRUE(appender_->failed());
+    log_->is_unreadable = false;
+    EXPECT_EQ(outcome(append({{.id = "c"}})), Outcome::read_failed);
     EXPECT_EQ(stored_ids(), Ids{"a"});
 }
 
