@@ -1,5 +1,7 @@
 #include "engine/derived_dedupe.hpp"
 
+#include "base/assert.hpp"
+
 #include <algorithm>
 #include <limits>
 
@@ -203,6 +205,7 @@ DedupeStats DerivedDedupe::stats() const
 
 Result<bool> DerivedDedupe::find(Hash128 id, Confirm const& confirm)
 {
+    SLUICE_ASSERT(is_complete_.load(std::memory_order_relaxed));
     auto const hash = id.low;
     auto const now = view();
     // Every table and filter is a cache miss: let them happen together.
@@ -253,26 +256,27 @@ void DerivedDedupe::freeze(IdRange const& range)
 
 bool DerivedDedupe::has_room() const
 {
+    return is_complete_.load(std::memory_order_acquire) && waiting() < waiting_max;
+}
+
+std::size_t DerivedDedupe::waiting() const
+{
     auto const now = view();
-    auto const waiting = std::count_if(
-        now->frozen.begin(), now->frozen.end(), [](auto const& frozen) { return !frozen.is_written; });
-    return static_cast<std::size_t>(waiting) < waiting_max;
+    return static_cast<std::size_t>(std::count_if(
+        now->frozen.begin(), now->frozen.end(), [](auto const& frozen) { return !frozen.is_written; }));
 }
 
 // ---- the background
 
 Result<bool> DerivedDedupe::maintain()
 {
-    auto const now = view();
-    auto const waiting = std::find_if(
-        now->frozen.begin(), now->frozen.end(), [](auto const& frozen) { return !frozen.is_written; });
-    if (waiting != now->frozen.end()) {
-        auto const written = write(*waiting);
-        if (!written) return written.error();
+    if (auto const written = write_oldest(); !written || *written) return written;
+    if (!gaps_.empty()) {
+        if (auto const indexed = index_some(); !indexed) return indexed.error();
         return true;
     }
     if (!merge_) {
-        auto chosen = choose(*now);
+        auto chosen = choose(*view());
         if (chosen.empty()) return false;
         auto started = Merge::start(directory_, std::move(chosen));
         if (!started) {
@@ -316,6 +320,17 @@ std::vector<DerivedDedupe::RunPtr> DerivedDedupe::choose(View const& view) const
         }
     }
     return {};
+}
+
+// True: there was one that waited.
+Result<bool> DerivedDedupe::write_oldest()
+{
+    auto const now = view();
+    auto const waiting = std::find_if(
+        now->frozen.begin(), now->frozen.end(), [](auto const& frozen) { return !frozen.is_written; });
+    if (waiting == now->frozen.end()) return false;
+    if (auto const written = write(*waiting); !written) return written.error();
+    return true;
 }
 
 Result<> DerivedDedupe::write(Frozen const& frozen)
@@ -371,18 +386,23 @@ Result<> DerivedDedupe::recover(log::EventLog const& log)
     if (!runs) return runs.error();
     update([&](View& view) { view.runs = *runs; });
 
+    is_complete_ = false;
+    log_ = &log;
     Sequence from{1};
     for (auto const& run : *runs) {
-        if (from < run->range().first) {
-            auto const filled = fill(log, from, Sequence{number(run->range().first) - 1});
-            if (!filled) return filled;
-        }
+        if (from < run->range().first) gaps_.push_back({from, Sequence{number(run->range().first) - 1}});
         from = next(run->range().last);
     }
-    active_ = std::make_unique<IdGeneration>(from, generation_);
-    update([&](View& view) { view.active_first = from; });
-    if (log.last() < from) return {};
-    return fill(log, from, log.last());
+    gaps_.push_back({from, log.last()});  // empty if the runs have everything
+
+    while (!gaps_.empty()) {
+        if (auto const indexed = index_some(); !indexed) return indexed;
+        auto const written = write_oldest();
+        if (!written && written.error().code == Errc::corrupt) return written.error();
+        // A full disk does not keep a server from starting: it reads, and stores nothing until the rest is indexed.
+        if (!written && waiting() >= waiting_max) return {};
+    }
+    return {};
 }
 
 // The runs that are whole and of this log, each sequence in one of them at most. What is of no use is removed.
@@ -418,27 +438,33 @@ Result<std::vector<DerivedDedupe::RunPtr>> DerivedDedupe::usable_runs(log::Event
     return runs;
 }
 
-// Reads the ids of a range from the log, and writes them as runs. The last ones before the end of the log stay active.
-Result<> DerivedDedupe::fill(log::EventLog const& log, Sequence from, Sequence to)
+// Reads the ids of the first gap from the log, up to a generation. The last ones before the end of the log stay active.
+Result<> DerivedDedupe::index_some()
 {
-    bool const is_tail = to == log.last();
+    auto const [from, to] = gaps_.front();
+    bool const is_tail = gaps_.size() == 1;
     active_ = std::make_unique<IdGeneration>(from, generation_);
-    std::optional<Error> failed;
-    auto const           visited = visit_ids(log, from, [&](Hash128 key, Sequence sequence, auto chain, bool has_id) {
-        if (sequence > to) return false;
-        if (has_id) insert(key, sequence);
-        IdRange const range{active_->first(), sequence, chain};
-        if (range.size() < generation_ && (is_tail || sequence != to)) return true;
-        freeze(range);
-        auto const written = maintain();
-        // A full disk does not keep a server from starting, as long as memory has room for what waits.
-        if (!written && (written.error().code == Errc::corrupt || !has_room())) failed = written.error();
-        return !failed;
-    });
-    if (!visited) return visited.error();
-    if (failed) return *failed;
+    std::optional<IdRange> full;
+    if (from <= to) {
+        auto const visited = visit_ids(*log_, from, [&](Hash128 key, Sequence sequence, auto chain, bool has_id) {
+            if (has_id) insert(key, sequence);
+            IdRange const range{from, sequence, chain};
+            if (range.size() >= generation_ || (!is_tail && sequence == to)) full = range;
+            return !full && sequence < to;
+        });
+        if (!visited) return visited.error();
+    }
+    if (full) freeze(*full);
+    if (full && full->last < to) {
+        gaps_.front().from = next(full->last);
+        return {};
+    }
+    gaps_.erase(gaps_.begin());
+    if (!is_tail) return {};
+    update([&](View& view) { view.active_first = active_->first(); });
     active_ids_.store(active_->size(), std::memory_order_relaxed);
     active_bytes_.store(active_->bytes(), std::memory_order_relaxed);
+    is_complete_.store(true, std::memory_order_release);
     return {};
 }
 

@@ -49,6 +49,9 @@ private:
     };
     using ViewPtr = std::shared_ptr<View const>;
     class Merge;
+    struct Gap {  // sequences no run has
+        Sequence from, to;
+    };
 
     ViewPtr view() const;
     template <class Change>
@@ -56,7 +59,9 @@ private:
     void     trim(View& view) const;
     void     freeze(IdRange const& range);
     Result<> write(Frozen const& frozen);
-    Result<> fill(log::EventLog const& log, Sequence from, Sequence to);
+    std::size_t  waiting() const;
+    Result<bool> write_oldest();
+    Result<>     index_some();
     std::vector<RunPtr>         choose(View const& view) const;
     Result<std::vector<RunPtr>> usable_runs(log::EventLog const& log);
     Result<> merge();
@@ -68,8 +73,11 @@ private:
     mutable std::mutex mutex_;
     ViewPtr            view_;  // guarded by mutex_
 
-    std::unique_ptr<IdGeneration> active_;  // the appender's thread only
-    std::unique_ptr<Merge>        merge_;   // the background's thread only
+    std::atomic<bool>             is_complete_{true};  // recover() says otherwise
+    std::unique_ptr<IdGeneration> active_;  // the appender's thread only; until it is complete, the background's
+    std::unique_ptr<Merge>        merge_;   // the background's thread only, as what follows
+    log::EventLog const*          log_{nullptr};
+    std::vector<Gap>              gaps_;    // to be indexed, by sequence
 
     std::atomic<std::uint64_t> active_ids_{0}, active_bytes_{0}, disk_lookups_{0}, write_failures_{0};
 };

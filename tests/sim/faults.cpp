@@ -129,14 +129,15 @@ void FaultyDirectory::maybe_crash(char const* what) const
 
 Result<> FaultyDirectory::check_space(char const* otherwise) const
 {
-    if (context_.is_recovering || context_.clock.now() >= context_.disk_full_until) return {};
+    if (context_.clock.now() >= context_.disk_full_until) return {};
     ++goal(otherwise);
     return Error{Errc::full, "no_space", "no space"};
 }
 
 Result<std::unique_ptr<files::Writer>> FaultyDirectory::create(std::string const& name)
 {
-    if (auto const room = check_space("no space for it"); !room) return room.error();
+    auto const room = check_space(context_.is_recovering ? "no space for it at a start" : "no space for it");
+    if (!room) return room.error();
     auto file = inner_.create(name);
     if (!file) return file.error();
     return std::unique_ptr<files::Writer>(std::make_unique<File>(*this, std::move(*file)));

@@ -57,6 +57,8 @@ constexpr char const* sometimes[] = {
     "run of ids: damaged",
     "run of ids: misread",
     "run of ids: no space for it",
+    "run of ids: no space for it at a start",
+    "ids incomplete after a start",
     "run of ids: crash before it is there",
     "run of ids: crash after it is there",
     "run of ids: crash before it is removed",

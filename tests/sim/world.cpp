@@ -230,6 +230,7 @@ private:
         }
         auto const state = engine().state();
         ledger_.recovery_ends(state, *graph_);
+        if (!engine().ids_have_room()) ++report_.goals["ids incomplete after a start"];
         note(number(state.last_sequence));
     }
 

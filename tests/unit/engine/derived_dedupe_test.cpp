@@ -470,9 +470,41 @@ TEST(DerivedDedupe, HasNoRoomWhileTooMuchWaitsToBeWritten)
     EXPECT_EQ(appended, 40);
     EXPECT_GT(world.index->stats().write_failures, 0u);
     world.expect_all();
-    ASSERT_FALSE(world.restart()) << "what cannot be written must not grow in memory for ever";
-    world.disk.is_full = false;
+}
+
+TEST(DerivedDedupe, StartsOnAFullDiskAndHasRoomWhenEveryIdIsIndexed)
+{
+    World world(40);
+    world.fill(500, 10);
+    auto const written = world.runs();
+    for (std::size_t i = 0; i < written.size(); i += 2) ASSERT_TRUE(world.disk.remove(written[i]));
+    world.disk.is_full = true;
     ASSERT_TRUE(world.restart());
+    for (int i = 0; i < 50; ++i) {
+        EXPECT_FALSE(world.index->has_room());
+        EXPECT_FALSE(world.index->maintain());
+    }
+    EXPECT_LE(world.index->stats().memory_ids, 50u) << "what cannot be written must not grow in memory for ever";
+
+    world.disk.is_full = false;
+    int steps = 0;
+    for (; !world.index->has_room() && steps < 1'000; ++steps) ASSERT_TRUE(world.index->maintain());
+    EXPECT_GT(steps, 4);
+    world.expect_all();
+    world.settle();
+    world.expect_all();
+    world.fill(100, 10);
+    world.expect_all();
+}
+
+TEST(DerivedDedupe, StartsOnAFullDiskWithNoRunAtAll)
+{
+    World world(40);
+    world.disk.is_full = true;
+    while (world.index->has_room()) ASSERT_TRUE(world.append({"id-" + std::to_string(world.ids.size())}));
+    ASSERT_TRUE(world.restart());
+    EXPECT_FALSE(world.index->has_room());
+    world.disk.is_full = false;
     world.settle();
     EXPECT_TRUE(world.index->has_room());
     world.expect_all();
