@@ -22,6 +22,7 @@
 #include <filesystem>
 #include <random>
 #include <thread>
+#include <unistd.h>
 
 namespace sluice::app {
 
@@ -198,9 +199,12 @@ private:
 
     void end()
     {
-        // A signal from now on would find no handler any more and kill what is about to end in order.
+        // Threads are joined and the log is closed from here on, which may hang in a sync: another signal or the
+        // limit ends the process all the same.
         signals_.clear();
-        for (int const signal : {SIGTERM, SIGINT}) std::signal(signal, SIG_IGN);
+        for (int const signal : {SIGTERM, SIGINT, SIGALRM})
+            std::signal(signal, [](int) { std::_Exit(Exit::forced_stop); });
+        alarm(static_cast<unsigned>(drain_limit.count()));
         sampler_.cancel();
         deadline_.cancel();
         io_.stop();
