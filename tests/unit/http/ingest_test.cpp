@@ -1,6 +1,7 @@
 #include "http/ingest.hpp"
 
 #include "graph/resident_store.hpp"
+#include "http/api.hpp"
 #include "log/memory_log.hpp"
 #include "sim/manual_clock.hpp"
 
@@ -18,6 +19,18 @@ public:
     void abandon(std::uint64_t) noexcept override {}
 };
 
+class ScriptedIds final : public engine::MemoryDedupe {
+public:
+    bool has_room() const override { return is_roomy; }
+    Result<bool> find(Hash128 id, Confirm const& confirm) override
+    {
+        if (is_unreadable) return Error{Errc::unavailable, "io", "no descriptors are left"};
+        return MemoryDedupe::find(id, confirm);
+    }
+    bool is_roomy{true};
+    bool is_unreadable{false};
+};
+
 // An engine whose appender runs when a test says so.
 struct World {
     explicit World(IngestLimits bounds = {}) : limits(bounds) { (void)engine.recover(); }
@@ -32,6 +45,34 @@ struct World {
         io.restart();
         io.run();
     }
+    Response single(std::string body)
+    {
+        Request request;
+        request.body = std::move(body);
+        request.body.reserve(request.body.size() + Request::body_padding);
+        ingest.single(request, Reply(answers, 0));
+        io.restart();
+        io.run();
+        commit();
+        return take_answer();
+    }
+    int ready()
+    {
+        cache::Answers reads(*graph, nullptr);
+        Api            api({engine, log, *graph, reads, clock, rates, ingest, [] { return std::string(); }}, {});
+        Request        request;
+        request.method = Method::get;
+        request.path = "/health/ready";
+        request.host = "localhost";
+        api.on_request(request, Reply(answers, 0));
+        return take_answer().status;
+    }
+    Response take_answer()
+    {
+        auto answer = std::move(answers->responses.at(0));
+        answers->responses.clear();
+        return answer;
+    }
     void commit()
     {
         while (engine.append_step()) {}
@@ -43,10 +84,12 @@ struct World {
     log::MemoryLog                     log{disk};
     schema::SchemaSet                  schemas{all_processors()};
     std::unique_ptr<graph::GraphStore> graph{graph::make_resident_store()};
+    ScriptedIds*                       ids{new ScriptedIds};  // the engine's
     boost::asio::io_context            io;
     std::shared_ptr<Answers>           answers{std::make_shared<Answers>()};
     engine::Engine                     engine{
-        {log, *graph, schemas, clock}, {}, [this](std::vector<engine::BlockRef> blocks) { ingest.answered(blocks); }};
+        {log, *graph, schemas, clock}, {}, [this](std::vector<engine::BlockRef> blocks) { ingest.answered(blocks); }, {},
+        {.scheduler = nullptr, .watermark = nullptr, .dedupe = std::unique_ptr<engine::DedupeIndex>(ids)}};
     Rates  rates{engine, clock};
     Ingest ingest{io, engine, rates, schemas, [this](engine::BlockRef block) { engine.submit(std::move(block)); }, limits};
 };
@@ -118,6 +161,35 @@ TEST(Ingest, APartialBatchOfWhichNothingIsTakenIsAnsweredInFull)
     auto const answer = boost::json::parse(world.answers->responses[0].body).as_object();
     EXPECT_EQ(answer.at("items").as_array().size(), 2u);
     EXPECT_TRUE(answer.at("first_sequence").is_null());
+}
+
+TEST(Ingest, IdsThatAreBehindAreNamedCountedAndNotReady)
+{
+    World world;
+    EXPECT_EQ(world.ready(), 200);
+    world.ids->is_roomy = false;
+    auto const refused = world.single(event("a"));
+    EXPECT_EQ(refused.status, 503);
+    EXPECT_NE(refused.body.find(R"("error":"ids_behind")"), std::string::npos) << refused.body;
+    EXPECT_NE(refused.headers.find("Retry-After: 1"), std::string::npos) << refused.headers;
+    EXPECT_EQ(world.ingest.refusals().ids_behind, 1u);
+    EXPECT_EQ(world.ready(), 503);
+
+    world.ids->is_roomy = true;
+    EXPECT_EQ(world.ready(), 200);
+    EXPECT_EQ(world.single(event("a")).status, 202);
+}
+
+TEST(Ingest, ALookupThatFailsSaysThatNothingWasStored)
+{
+    World world;
+    world.ids->is_unreadable = true;
+    auto const refused = world.single(event("a"));
+    EXPECT_EQ(refused.status, 503);
+    EXPECT_NE(refused.body.find(R"("error":"read_failed")"), std::string::npos) << refused.body;
+    EXPECT_NE(refused.body.find("nothing was stored"), std::string::npos);
+    EXPECT_EQ(world.ingest.refusals().read_failed, 1u);
+    EXPECT_EQ(number(world.log.last()), 0u);
 }
 
 }  // namespace
