@@ -60,6 +60,7 @@ ThirdParty const third_parties[] = {
     {"openssl/", {"src/app/", "src/http/"}},
     {"curl/", {"src/app/"}},
     // The operating system.
+    {"linux/magic.h", {"src/app/"}},
     {"sys/resource.h", {"src/engine/", "src/app/"}},
     {"sys/", {"src/app/", "src/http/", "src/adapters/", "src/bench/"}},
     {"netinet/", {"src/app/", "src/http/"}},

@@ -88,14 +88,17 @@ struct World {
     boost::asio::io_context            io;
     std::shared_ptr<Answers>           answers{std::make_shared<Answers>()};
     engine::Engine                     engine{
-        {log, *graph, schemas, clock}, {}, [this](std::vector<engine::BlockRef> blocks) { ingest.answered(blocks); }, {},
+        {log, *graph, schemas, clock}, {},
+        [this](std::vector<engine::BlockRef> blocks) { ingest.answered(blocks); }, {},
         {.scheduler = nullptr, .watermark = nullptr, .dedupe = std::unique_ptr<engine::DedupeIndex>(ids)}};
     Rates  rates{engine, clock};
-    Ingest ingest{io, engine, rates, schemas, [this](engine::BlockRef block) { engine.submit(std::move(block)); }, limits};
+    Ingest ingest{
+        io, engine, rates, schemas, [this](engine::BlockRef block) { engine.submit(std::move(block)); }, limits};
 };
 
-std::string const valid = R"({"event_id":"ID","event_type":"free","did":"did:plc:aaaaaaaaaaaaaaaaaaaaaaaa","payload":{}})"
-                          "\n";
+std::string const valid =
+    R"({"event_id":"ID","event_type":"free","did":"did:plc:aaaaaaaaaaaaaaaaaaaaaaaa","payload":{}})"
+    "\n";
 
 std::string event(std::string const& id, std::string const& note = "")
 {
