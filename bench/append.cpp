@@ -57,7 +57,7 @@ public:
     explicit Append(std::unique_ptr<log::EventLog> log) : log_(std::move(log)) {}
     void prepare() override
     {
-        watermark_.settled(lanes_.pushed);
+        watermark_.settled(lanes_.pushed, 0);
         lanes_.pushed.clear();
         block_ = source_.block(events());
     }

@@ -34,6 +34,7 @@ std::span<NamedStage const> admission_stages();
 std::span<NamedStage const> append_stages();
 std::span<NamedStage const> lanes_stages();
 std::span<NamedStage const> apply_stages();
+std::span<NamedStage const> checkpoint_stages();
 std::span<NamedStage const> fold_stages();
 std::span<NamedStage const> conviction_stages();
 std::span<NamedStage const> digest_stages();

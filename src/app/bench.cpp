@@ -56,7 +56,7 @@ Scrape parse_metrics(std::string const& text)
         end = std::min(text.find('\n', at), text.size());
         auto const line = std::string_view(text).substr(at, end - at);
         auto const value = std::strtod(text.c_str() + at + line.rfind(' ') + 1, nullptr);
-        if (line.starts_with("sluice_disk_bytes ")) scrape.disk_bytes = value;
+        if (line.starts_with("sluice_log_disk_bytes ")) scrape.disk_bytes = value;
         if (!line.starts_with("sluice_projection_seconds_bucket{")) continue;
         for (std::size_t t = 0; t < tier_count; ++t)
             if (label(line, "tier") == tier_names[t])

@@ -153,7 +153,7 @@ private:
             .refused_draining = refused.draining, .answers_cut = http.answers_cut, .waiting = ingest_.waiting()};
         for (int const status : http::Counters::refusal_statuses)
             numbers.refused_unseen.emplace_back(status, http.refused_with(status));
-        return telemetry::metrics_text(engine_, *graph_, answers_, numbers, bytes_below(config_.data));
+        return telemetry::metrics_text(engine_, *graph_, answers_, numbers, bytes_below(config_.data + "/log"));
     }
 
     void sample()

@@ -1,5 +1,6 @@
 #include "engine/checkpoint.hpp"
 
+#include "base/bytes.hpp"
 #include "base/hash.hpp"
 
 #include <algorithm>
@@ -25,30 +26,23 @@ static_assert(sizeof(FrameHead) == 16);
 // --- numbers and texts ---
 
 template <class T>
-void put(std::string& out, T value)
-{
-    out.append(reinterpret_cast<char const*>(&value), sizeof value);
-}
-
-template <class T>
 bool take(std::string_view& bytes, T& value)
 {
-    if (bytes.size() < sizeof value) return false;
-    std::memcpy(&value, bytes.data(), sizeof value);
-    bytes.remove_prefix(sizeof value);
-    return true;
+    auto const taken = take_number<T>(bytes);
+    if (taken) value = *taken;
+    return taken.has_value();
 }
 
 std::string encode(CheckpointHeader const& header)
 {
     std::string out;
-    put(out, header.number);
-    put(out, header.base);
-    put(out, header.position.last);
-    put(out, header.position.stale);
-    put(out, header.chain);
-    put(out, std::uint64_t{header.position.unsettled.size()});
-    for (auto const sequence : header.position.unsettled) put(out, sequence);
+    append_number<std::uint32_t>(out, header.number);
+    append_number<std::uint32_t>(out, header.base);
+    append_number<Sequence>(out, header.position.last);
+    append_number<std::uint64_t>(out, header.position.stale);
+    append_number<std::uint64_t>(out, header.chain);
+    append_number<std::uint64_t>(out, header.position.unsettled.size());
+    for (auto const sequence : header.position.unsettled) append_number<Sequence>(out, sequence);
     return out += header.processors;
 }
 

@@ -85,7 +85,7 @@ private:
 
 std::string metrics_text(
     engine::Engine const& engine, graph::GraphStore const& graph, cache::Answers const& answers,
-    HttpNumbers const& http, std::uint64_t disk_bytes)
+    HttpNumbers const& http, std::uint64_t log_disk_bytes)
 {
     auto const& c = engine.counters();
     auto const  state = engine.state();
@@ -134,7 +134,7 @@ std::string metrics_text(
     f.gauge("sluice_watermark", "Everything up to this sequence is settled.", {{num(number(state.watermark))}});
     f.counter("sluice_log_commits_total", "Group commits.", {{num(engine::get(c.commits))}});
     f.counter("sluice_log_bytes_total", "Bytes handed to the log.", {{num(engine::get(c.committed_bytes))}});
-    f.gauge("sluice_disk_bytes", "Size of the files in the data directory.", {{num(disk_bytes)}});
+    f.gauge("sluice_log_disk_bytes", "Size of the log's files.", {{num(log_disk_bytes)}});
     f.counter("sluice_log_commit_seconds_total", "Time spent writing and syncing.",
               {{seconds(engine::get(c.commit_ns))}});
     f.counter("sluice_worker_busy_seconds_total", "Time workers spent on micro-batches.",

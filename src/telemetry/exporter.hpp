@@ -25,6 +25,6 @@ struct HttpNumbers {
 // Any thread.
 std::string metrics_text(
     engine::Engine const& engine, graph::GraphStore const& graph, cache::Answers const& answers,
-    HttpNumbers const& http, std::uint64_t disk_bytes);
+    HttpNumbers const& http, std::uint64_t log_disk_bytes);
 
 }  // namespace sluice::telemetry

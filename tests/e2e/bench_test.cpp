@@ -75,7 +75,7 @@ TEST_F(Bench, ReportsWhatTheServerCounted)
     EXPECT_GT(report.at("server").at("cores"), 0);
     EXPECT_GT(report.at("generator").at("cores"), 0);
     EXPECT_NEAR(report.at("body_bytes"), 500, 50);
-    auto const disk = metric("sluice_disk_bytes") / static_cast<double>(accepted);
+    auto const disk = metric("sluice_log_disk_bytes") / static_cast<double>(accepted);
     EXPECT_NEAR(report.at("disk_bytes_per_event"), disk, 1 + disk / 10);
 }
 
