@@ -14,7 +14,7 @@
 namespace sluice::graph {
 namespace {
 
-constexpr std::size_t shard_bits = 6;
+constexpr std::size_t shard_bits = 8;  // two threads rarely want the same one
 constexpr std::size_t shard_count = std::size_t{1} << shard_bits;
 
 std::uint32_t key_hash(std::string_view key) noexcept { return static_cast<std::uint32_t>(hash64(key)); }
@@ -123,7 +123,7 @@ public:
             std::sort(shards_.begin(), end);
             std::fill(std::unique(shards_.begin(), end), shards_.end(), nullptr);
             for (auto* shard : shards_)
-                if (shard) shard->mutex.lock();
+                if (shard) lock(shard->mutex);
             for (std::size_t i = 0; i < places.count_; ++i)
                 places.places_[i].shard->nodes.prefetch_parts(places.places_[i].name);
         }
@@ -136,6 +136,14 @@ public:
         Lock& operator=(Lock const&) = delete;
 
     private:
+        // Who holds one soon lets it go: looking again is cheaper than sleeping and being woken.
+        static void lock(std::shared_mutex& mutex)
+        {
+            for (int tries = 0; tries < 100; ++tries)
+                if (mutex.try_lock()) return;
+            mutex.lock();
+        }
+
         std::array<Shard*, 3> shards_{};
     };
 
