@@ -236,6 +236,11 @@ std::vector<Setting> const& settings()
              return set;
          },
          [](Config const& c) { return std::to_string(c.checkpoint.interval.count()); }},
+        {"checkpoint.bytes_per_second", "at most so much is written, so that others have the disk", "", false,
+         [](Config& c, std::string_view v) {
+             return set_number<std::uint64_t>(c.checkpoint.bytes_per_second, v, 1u << 20, std::uint64_t{1} << 40);
+         },
+         [](Config const& c) { return std::to_string(c.checkpoint.bytes_per_second); }},
         {"cache.max_keys", "answers kept in memory; 0: none", "CACHE_MAX_MEMORY_SIZE", false,
          [](Config& c, std::string_view v) { return set_number<std::size_t>(c.cache.keys_max, v, 0, 100'000'000); },
          [](Config const& c) { return std::to_string(c.cache.keys_max); }},

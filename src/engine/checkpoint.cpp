@@ -284,6 +284,7 @@ Checkpointer::Checkpointer(Deps deps, CheckpointOptions options, Checkpoint cons
 bool Checkpointer::step()
 {
     auto const now = deps_.clock.now();
+    auto const before = writer_ ? bytes_ : 0;
     Result<>   done;
     if (!writer_) {
         if (!is_due(deps_.watermark.last())) return false;
@@ -292,6 +293,7 @@ bool Checkpointer::step()
     } else {
         done = proceed();
     }
+    pause_ = std::chrono::nanoseconds((bytes_ - before) * 1'000'000'000 / options_.bytes_per_second);
     if (done) return true;
     writer_.reset();
     base_ = 0;  // repositories that count as taken were not kept

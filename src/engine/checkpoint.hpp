@@ -28,6 +28,7 @@ namespace sluice::engine {
 struct CheckpointOptions {
     std::uint64_t        events{1'000'000};  // a checkpoint is due once so many events came after the last one,
     std::chrono::seconds interval{60};       // or any, for so long
+    std::uint64_t        bytes_per_second{64u << 20};
     std::size_t          frame_bytes{256u << 10};
     std::size_t          frame_bytes_max{1u << 30};  // a repository is in one frame; readers take none that is larger
     std::size_t          visits{256};                // of a step to the graph, at most
@@ -93,6 +94,8 @@ public:
     // Begins, continues or completes a checkpoint: at most one frame, and so many visits. False if none is due. What
     // fails is given up, and a base is due after the interval; the files of the chain before stay.
     bool   step();
+    // How long to rest after the last step, for others' syncs to have the disk. The thread of step().
+    std::chrono::nanoseconds pause() const noexcept { return pause_; }
     Status status() const;
 
 private:
@@ -113,6 +116,7 @@ private:
     std::string                    frame_;
     std::uint64_t                  check_{0};
     std::uint64_t                  bytes_{0};
+    std::chrono::nanoseconds       pause_{0};
     Clock::Mono                    began_{};
 
     // The chain so far.

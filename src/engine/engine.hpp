@@ -65,6 +65,11 @@ public:
     bool         append_step() { return appender_->step(); }
     Result<bool> work_step(std::size_t worker) { return workers_[worker]->step(); }
     bool         checkpoint_step() { return checkpointer_ && checkpointer_->step(); }
+    // As Checkpointer::pause().
+    std::chrono::nanoseconds checkpoint_pause() const
+    {
+        return checkpointer_ ? checkpointer_->pause() : std::chrono::nanoseconds(0);
+    }
     // One thread, any: what DedupeIndex::maintain() promises.
     Result<bool> maintain_ids_step() { return dedupe_->maintain(); }
 

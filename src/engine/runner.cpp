@@ -94,7 +94,7 @@ void Runner::checkpoint_loop()
     while (!stop_working_) {
         bool const worked = engine_.checkpoint_step();
         tell("checkpoints", is_failing, engine_.checkpoints().failure);
-        if (!worked) stopped_.wait(seen, std::chrono::seconds(1));
+        stopped_.wait(seen, worked ? engine_.checkpoint_pause() : std::chrono::seconds(1));
     }
 }
 

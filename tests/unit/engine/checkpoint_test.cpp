@@ -199,6 +199,18 @@ TEST_F(Checkpoints, AreDueAfterEnoughEventsOrTime)
     EXPECT_FALSE(checkpoint()) << "nothing has happened since";
 }
 
+TEST_F(Checkpoints, RestLongEnoughToLeaveOthersTheDisk)
+{
+    options_.bytes_per_second = 1'000;
+    restart();
+    send(40);
+    work();
+    std::chrono::nanoseconds rested{0};
+    while (engine().checkpoint_step()) rested += engine().checkpoint_pause();
+    ASSERT_EQ(names().size(), 1u);
+    EXPECT_EQ(rested, std::chrono::milliseconds(files_.content(names().front()).size()));
+}
+
 TEST_F(Checkpoints, WhatIsPendingIsDoneAfterTheRestart)
 {
     send(30);
