@@ -342,8 +342,13 @@ int bench(Remote const& remote, BenchOptions const& options, bool as_json)
     if (!reachable) return fail(reachable.error());
     if (reachable->status != 200) return refused(*reachable);
 
+    // At a low rate only as many as have something to send every ten seconds: a server closes what idles too long.
+    auto connections = options.connections;
+    if (options.rate > 0)
+        connections = std::min(connections, 1 + static_cast<std::size_t>(
+                                                    10 * options.rate / static_cast<double>(options.batch)));
     std::vector<int> sockets;
-    while (sockets.size() < options.connections) {
+    while (sockets.size() < connections) {
         auto const socket = connect_to(*address);
         if (!socket) return fail(socket.error());
         sockets.push_back(*socket);

@@ -110,8 +110,8 @@ void Generator::send_due(Clock::Mono now)
     while (!idle_.empty()) {
         bool const open = options_.rate > 0;
         if (open && (requests_ == requests_max_ || due(requests_) > now)) return;
-        auto& c = connections_[idle_.back()];
-        idle_.pop_back();
+        auto& c = connections_[idle_.front()];
+        idle_.pop_front();
         fill(c);
         c.due = open ? due(requests_) : clock_.now();
         c.busy = true;

@@ -83,7 +83,7 @@ private:
     std::size_t              head_size_;  // of a request, the same for all
     std::size_t              length_at_;  // where its Content-Length ends
     std::vector<Connection>  connections_;
-    std::vector<std::size_t> idle_;
+    std::deque<std::size_t>  idle_;  // the longest idle is used first: a server closes what idles too long
     std::deque<Rest>         resting_;  // by time
 
     // Of the current run.
