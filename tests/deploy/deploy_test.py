@@ -219,7 +219,7 @@ class Compose(unittest.TestCase):
         self.assertIn("no-new-privileges:true", self.service["security_opt"])
 
     def test_it_has_time_to_stop(self):
-        self.assertGreater(int(self.service["stop_grace_period"].removesuffix("s")), drain_seconds())
+        self.assertGreater(int(self.service["stop_grace_period"].removesuffix("s")), 2 * drain_seconds())
 
 
 class Unit(unittest.TestCase):
@@ -251,7 +251,7 @@ class Unit(unittest.TestCase):
         self.assertEqual(data, str(self.directory / self.one("StateDirectory")))
 
     def test_it_has_time_to_stop(self):
-        self.assertGreater(int(self.one("TimeoutStopSec")), drain_seconds())
+        self.assertGreater(int(self.one("TimeoutStopSec")), 2 * drain_seconds())
 
     def test_it_is_not_started_again_where_that_cannot_help(self):
         codes = dict(re.findall(r"(\w+) = (\d+),", (ROOT / "src/app/exit_codes.hpp").read_text()))
