@@ -211,6 +211,26 @@ TEST_F(Checkpoints, RestLongEnoughToLeaveOthersTheDisk)
     EXPECT_EQ(rested, std::chrono::milliseconds(files_.content(names().front()).size()));
 }
 
+TEST_F(Checkpoints, RememberHowManyEventsWereStale)
+{
+    auto const owner = did(1);
+    for (auto const* const rev : {"3m6w4jsghk333", "3m6w4jsghk222", "3m6w4jsghk223"})
+        ASSERT_NO_FATAL_FAILURE(submit(
+            R"({"event_type":"relationship.created","payload":{"uri":"at://)" + owner +
+            R"(/net.rhiz.relationship.record/r","cid":"c","participants":[")" + owner + R"(",")" + did(2) +
+            R"("],"type":"social","created_at":"2026-01-01T00:00:00Z","strength":1},"rev":")" + rev + R"(","did":")" +
+            owner + R"("})"));
+    while (engine().append_step()) {}
+    work();
+    send(20);
+    work();
+    ASSERT_EQ(engine().state().stale, 2u);
+    ASSERT_TRUE(checkpoint());
+    expect_true_after_restart();
+    EXPECT_EQ(process_->folded.read, 0u);
+    EXPECT_EQ(engine().state().stale, 2u);
+}
+
 TEST_F(Checkpoints, WhatIsPendingIsDoneAfterTheRestart)
 {
     send(30);
