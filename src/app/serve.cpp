@@ -54,8 +54,10 @@ std::uint64_t bytes_below(std::filesystem::path const& directory)
 // Everything that runs while the server serves. Members die in reverse order: connections before the engine.
 class Service {
 public:
-    Service(Config const& config, log::EventLog& log, files::Directory& ids, Clock const& clock)
-        : config_(config), log_(log), clock_(clock), schemas_(all_processors()), graph_(graph::make_resident_store()),
+    // `held` is given the signals that end the service, and outlives the log: until that is closed they are caught.
+    Service(
+        Config const& config, log::EventLog& log, files::Directory& ids, Clock const& clock, asio::signal_set& held)
+        : held_(held), config_(config), log_(log), clock_(clock), schemas_(all_processors()), graph_(graph::make_resident_store()),
           checkpoints_(adapters::open_directory(adapters::checkpoint_path(config.data))),
           engine_({log_, *graph_, schemas_, clock_, checkpoints_.get()}, engine_options(config),
                   [this](std::vector<engine::BlockRef> blocks) { answer(std::move(blocks)); }, {},
@@ -97,8 +99,10 @@ public:
         if (!port) return report({Errc::invalid, "listen", config_.listen + ": " + port.error().detail});
         runner_.start();
         // Until here a signal just ends the process: folding the log changes nothing.
-        signals_.add(SIGTERM);
-        signals_.add(SIGINT);
+        for (auto* const signals : {&signals_, &held_}) {
+            signals->add(SIGTERM);
+            signals->add(SIGINT);
+        }
         await_signal();
         rates_.start();
         sample();
@@ -199,12 +203,11 @@ private:
 
     void end()
     {
-        // Threads are joined and the log is closed from here on, which may hang in a sync: another signal or the
-        // limit ends the process all the same.
-        signals_.clear();
-        for (int const signal : {SIGTERM, SIGINT, SIGALRM})
-            std::signal(signal, [](int) { std::_Exit(Exit::forced_stop); });
+        // Threads are joined and the log is closed from here on, which may hang in a sync: the limit ends the process
+        // all the same. Further signals change nothing.
+        std::signal(SIGALRM, [](int) { std::_Exit(Exit::forced_stop); });
         alarm(static_cast<unsigned>(drain_limit.count()));
+        signals_.cancel();
         sampler_.cancel();
         deadline_.cancel();
         io_.stop();
@@ -237,6 +240,7 @@ private:
         return exit_code(error);
     }
 
+    asio::signal_set&                         held_;
     Config const&                             config_;
     log::EventLog&                            log_;
     Clock const&                              clock_;
@@ -277,6 +281,8 @@ int serve(Config const& config)
     for (auto const& refusal : refusals) spdlog::error("{}", refusal);
     if (!refusals.empty()) return Exit::usage;
     std::signal(SIGPIPE, SIG_IGN);
+    asio::io_context  nobody;
+    asio::signal_set  held(nobody);
     SystemClock const clock;
     auto log = adapters::open_rocksdb_log({.directory = config.data, .reserve_bytes = config.log_reserve_bytes});
     if (!log) {
@@ -284,7 +290,7 @@ int serve(Config const& config)
         return exit_code(log.error());
     }
     auto const ids = adapters::open_directory(config.data + "/ids");
-    Service    service(config, **log, *ids, clock);
+    Service    service(config, **log, *ids, clock, held);
     return service.run();
 }
 

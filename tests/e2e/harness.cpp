@@ -403,6 +403,11 @@ Server::Server(ServerOptions options) : options_(std::move(options))
 int Server::stop()
 {
     process_->signal(SIGTERM);
+    return wait();
+}
+
+int Server::wait()
+{
     auto const code = process_->wait();
     process_.reset();
     return code;

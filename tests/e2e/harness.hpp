@@ -167,6 +167,8 @@ public:
 
     // SIGTERM; returns the exit code.
     int stop();
+    // As stop(), for a server that was told to already: a second signal while it drains ends it at once.
+    int wait();
     // SIGKILL, now.
     void kill();
 

@@ -569,7 +569,7 @@ TEST(Unavailable, ADrainingServerTakesNothingNew)
     EXPECT_TRUE(answer.starts_with("HTTP/1.1 503 ")) << answer;
     EXPECT_NE(answer.find("\"error\":\"draining\""), answer.npos) << answer;
     EXPECT_NE(answer.find("Retry-After: "), answer.npos) << answer;
-    EXPECT_EQ(server.stop(), 0);
+    EXPECT_EQ(server.wait(), 0);
     EXPECT_EQ(replay(directory.path() / "data").at("events"), 0);
 }
 
