@@ -57,7 +57,8 @@ public:
     // `held` is given the signals that end the service, and outlives the log: until that is closed they are caught.
     Service(
         Config const& config, log::EventLog& log, files::Directory& ids, Clock const& clock, asio::signal_set& held)
-        : held_(held), config_(config), log_(log), clock_(clock), schemas_(all_processors()), graph_(graph::make_resident_store()),
+        : held_(held), config_(config), log_(log), clock_(clock), schemas_(all_processors()),
+          graph_(graph::make_resident_store()),
           checkpoints_(adapters::open_directory(adapters::checkpoint_path(config.data))),
           engine_({log_, *graph_, schemas_, clock_, checkpoints_.get()}, engine_options(config),
                   [this](std::vector<engine::BlockRef> blocks) { answer(std::move(blocks)); }, {},
