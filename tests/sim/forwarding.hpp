@@ -1,8 +1,8 @@
 // Ports that pass everything on: what faulty ones and wrong twins change a part of.
 #pragma once
 
+#include "contract/forwarding_graph.hpp"
 #include "engine/scheduler.hpp"
-#include "graph/graph_store.hpp"
 #include "log/event_log.hpp"
 
 namespace sluice::sim {
@@ -42,33 +42,6 @@ protected:
     std::unique_ptr<engine::Scheduler> const inner_;
 };
 
-class ForwardingGraph : public graph::GraphStore {
-public:
-    explicit ForwardingGraph(graph::GraphStore& inner) : inner_(inner) {}
-
-    graph::ApplyResult apply(std::span<Event const> events, graph::Decide const& decide) override
-    {
-        return inner_.apply(events, decide);
-    }
-    std::optional<graph::OwnedRecord> find(Kind kind, std::string_view uri) const override
-    {
-        return inner_.find(kind, uri);
-    }
-    std::vector<graph::OwnedRecord> relationships_of(std::string_view did) const override
-    {
-        return inner_.relationships_of(did);
-    }
-    std::vector<graph::OwnedRecord> attestations_of(std::string_view target) const override
-    {
-        return inner_.attestations_of(target);
-    }
-    graph::Stamp      stamp(std::string_view name) const override { return inner_.stamp(name); }
-    Hash128           digest() const override { return inner_.digest(); }
-    graph::Counts     counts() const override { return inner_.counts(); }
-    graph::Snapshots* snapshots() noexcept override { return inner_.snapshots(); }
-
-protected:
-    graph::GraphStore& inner_;
-};
+using test::ForwardingGraph;
 
 }  // namespace sluice::sim

@@ -3,6 +3,7 @@
 
 #include "base/hash.hpp"
 #include "base/random.hpp"
+#include "contract/forwarding_graph.hpp"
 #include "engine/runner.hpp"
 #include "files/memory_directory.hpp"
 #include "graph/resident_store.hpp"
@@ -544,34 +545,18 @@ TEST_F(Checkpoints, AnyNumberOfThreadsFoldsToTheSame)
 }
 
 // Every event fails in the store, from the n-th on.
-class FailingGraph final : public graph::GraphStore {
+class FailingGraph final : public sluice::test::ForwardingGraph {
 public:
-    explicit FailingGraph(int works) : works_(works) {}
+    FailingGraph(graph::GraphStore& inner, int works) : ForwardingGraph(inner), works_(works) {}
 
     graph::ApplyResult apply(std::span<Event const> events, graph::Decide const& decide) override
     {
         if (works_-- > 0) return inner_.apply(events, decide);
         return {.outcomes = {}, .error = Error{Errc::unavailable, "away", ""}, .from_store = true};
     }
-    std::optional<graph::OwnedRecord> find(Kind kind, std::string_view uri) const override
-    {
-        return inner_.find(kind, uri);
-    }
-    std::vector<graph::OwnedRecord> relationships_of(std::string_view did) const override
-    {
-        return inner_.relationships_of(did);
-    }
-    std::vector<graph::OwnedRecord> attestations_of(std::string_view target) const override
-    {
-        return inner_.attestations_of(target);
-    }
-    graph::Stamp  stamp(std::string_view name) const override { return inner_.stamp(name); }
-    Hash128       digest() const override { return inner_.digest(); }
-    graph::Counts counts() const override { return inner_.counts(); }
 
 private:
-    std::atomic<int>     works_;
-    graph::ResidentStore inner_;
+    std::atomic<int> works_;
 };
 
 TEST_F(Checkpoints, AGraphThatIsAwayEndsTheFoldOnAnyNumberOfThreads)
@@ -579,7 +564,8 @@ TEST_F(Checkpoints, AGraphThatIsAwayEndsTheFoldOnAnyNumberOfThreads)
     for (int i = 0; i < 30; ++i) send(10);  // many blocks
     for (std::size_t const threads : {1, 2, 5})
         for (int const works : {0, 1, 150}) {
-            FailingGraph         graph(works);
+            graph::ResidentStore store;
+            FailingGraph         graph(store, works);
             log::MemoryLog const log(disk_);
             auto const           folded = fold(log, schemas_, graph, clock_, threads);
             ASSERT_FALSE(folded);

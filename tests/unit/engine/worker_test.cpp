@@ -1,5 +1,6 @@
 #include "engine/engine.hpp"
 
+#include "contract/forwarding_graph.hpp"
 #include "graph/resident_store.hpp"
 #include "log/memory_log.hpp"
 #include "sim/forwarding.hpp"
@@ -27,8 +28,10 @@ constexpr Processor processor{.name = "test", .version = 0, .events = types, .fi
 constexpr Processor const* processors[] = {&processor};
 
 // Answers with the errors it was given, then as the store behind it.
-class ScriptedGraph final : public graph::GraphStore {
+class ScriptedGraph final : public sluice::test::ForwardingGraph {
 public:
+    using ForwardingGraph::ForwardingGraph;
+
     graph::ApplyResult apply(std::span<Event const> events, graph::Decide const& decide) override
     {
         calls.emplace_back();
@@ -38,27 +41,9 @@ public:
         errors.pop_front();
         return {.outcomes = {}, .error = Error{error, "scripted", ""}, .from_store = true};
     }
-    std::optional<graph::OwnedRecord> find(Kind kind, std::string_view uri) const override
-    {
-        return inner_.find(kind, uri);
-    }
-    std::vector<graph::OwnedRecord> relationships_of(std::string_view did) const override
-    {
-        return inner_.relationships_of(did);
-    }
-    std::vector<graph::OwnedRecord> attestations_of(std::string_view target) const override
-    {
-        return inner_.attestations_of(target);
-    }
-    graph::Stamp  stamp(std::string_view name) const override { return inner_.stamp(name); }
-    Hash128       digest() const override { return inner_.digest(); }
-    graph::Counts counts() const override { return inner_.counts(); }
 
     std::deque<Errc>                        errors;
     std::vector<std::vector<std::uint64_t>> calls;  // sequences of each
-
-private:
-    graph::ResidentStore inner_;
 };
 
 class Working : public testing::Test {
@@ -86,7 +71,8 @@ protected:
     sim::ManualClock           clock_;
     log::MemoryLog::Disk       disk_;
     log::MemoryLog             log_{disk_};
-    ScriptedGraph              graph_;
+    graph::ResidentStore       store_;
+    ScriptedGraph              graph_{store_};
     schema::SchemaSet          schemas_{processors};
     std::vector<log::Decision> decided_;
     Engine                     engine_{{log_, graph_, schemas_, clock_}, {}, [](std::vector<BlockRef> const&) {},
