@@ -26,7 +26,7 @@ public:
         return std::shared_ptr<log::StoredBlock const>();
     }
     std::unique_ptr<Cursor>            blocks(Sequence) const override { return nullptr; }
-    Result<std::vector<log::Decision>> decisions() const override { return std::vector<log::Decision>(); }
+    Result<> visit_decisions(Sequence, std::function<bool(log::Decision const&)> const&) const override { return {}; }
     Sequence                           last() const noexcept override { return last_; }
     std::uint64_t                      last_chain() const noexcept override { return chain_; }
     WallTime                           last_received_at() const noexcept override { return {}; }

@@ -71,7 +71,8 @@ private:
 
 struct Event {
     Sequence         sequence{};
-    WallTime         received_at{};  // from the log; never goes backwards in it
+    Sequence         version{};    // of an event that comes late: whose place in the order it keeps; else none
+    WallTime         received_at{};  // from the log; of one that comes late, that of the event whose place it keeps
     Tier             tier{};
     Revision         rev{};
     std::string_view type;

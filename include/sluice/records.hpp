@@ -16,6 +16,7 @@ struct Record {
     std::string_view key;  // AT-URI
     Revision         rev{};       // the highest revision seen, kept by events without one
     Sequence         sequence{};  // of the event that wrote it last
+    Sequence         version{};   // whose place in the order that event had; none: its own
     bool             removed{};   // a tombstone: no fields
     Hash128          payload_hash{};
     Fields           fields;

@@ -86,6 +86,15 @@ void Appender::answer_all(RequestOutcome outcome)
             request.outcome = outcome;
             request.ticket.release_places();
         }
+    tell();
+}
+
+// Answers the group's blocks.
+void Appender::tell()
+{
+    for (auto const& block : group_.blocks)
+        if (block->answered) block->answered(*block);
+    std::erase_if(group_.blocks, [](BlockRef const& block) { return bool(block->answered); });
     if (!group_.blocks.empty()) listener_.answered(std::move(group_.blocks));
     group_.blocks.clear();
 }
@@ -102,7 +111,13 @@ Result<> Appender::prepare(WallTime received_at)
     group_.parts.emplace_back(reinterpret_cast<char const*>(&header_), sizeof header_);
 
     for (auto const& block : group_.blocks) {
+        if (auto const checked = check_orders(*block); !checked) return checked.error();
         if (auto const unique = dedupe_block(*block); !unique) return unique.error();
+        for (auto& order : block->orders) {
+            if (!order.before) continue;
+            if (order.item != Block::Order::no_item) order.decision.successor = block->items[order.item].sequence;
+            group_.decisions.push_back(order.decision);
+        }
         seal_block(*block);
     }
     for (auto const& verdict : group_.verdicts) group_.decisions.push_back(verdict.decision);
@@ -130,6 +145,26 @@ Result<> Appender::write(WallTime received_at)
     return stored;
 }
 
+// Looks whether what is ordered is still to be done; only this thread makes decisions.
+Result<> Appender::check_orders(Block& block)
+{
+    for (auto& order : block.orders) {
+        auto const& wanted = order.decision;
+        auto const  is_same = [&](log::Decision const& other) { return other.sequence == wanted.sequence; };
+        auto const  newest = log::newest_verdict(deps_.log, wanted.sequence);
+        if (!newest) return newest.error();
+        bool const is_dead_letter = *newest == log::Verdict::dead_letter, is_parked = *newest == log::Verdict::parked;
+        bool const is_open = wanted.verdict == log::Verdict::redriven   ? is_dead_letter
+                             : wanted.verdict == log::Verdict::released ? is_parked
+                                                                        : is_dead_letter || is_parked;
+        if (is_open && std::ranges::none_of(group_.decisions, is_same))
+            order.before = *newest;
+        else if (order.item != Block::Order::no_item)
+            block.items[order.item].state = Block::State::closed;
+    }
+    return {};
+}
+
 // Gives every new record its sequence, finds the duplicates, and refuses what conflicts.
 Result<> Appender::dedupe_block(Block& block)
 {
@@ -143,6 +178,7 @@ Result<> Appender::dedupe_request(Block& block, Block::Request& request)
     auto const before = last_;
     for (std::uint32_t i = 0; i < request.count; ++i) {
         auto& item = block.items[request.first + i];
+        if (item.state == Block::State::closed) continue;
         auto const found = match(block, item);
         if (!found) return found.error();
         if (*found == Match::fresh) {
@@ -248,14 +284,22 @@ void Appender::publish()
     if (count_ != 0) {
         deps_.dedupe.committed(last_, chain_);
         deps_.watermark.logged(Sequence{header_.first}, count_);
-        add(deps_.counters.accepted, count_);
     }
-    for (auto const& block : group_.blocks)
+    std::uint64_t accepted = count_;
+    for (auto const& block : group_.blocks) {
+        for (auto const& order : block->orders)
+            if (order.before) listener_.ordered(order);
         for (auto& request : block->requests) {
             std::uint32_t stored = 0, duplicates = 0;
-            for (std::uint32_t i = 0; i < request.count; ++i) {
-                stored += block->items[request.first + i].state == Block::State::stored;
-                duplicates += block->items[request.first + i].state == Block::State::duplicate;
+            for (std::uint32_t i = request.first; i < request.first + request.count; ++i) {
+                auto const state = block->items[i].state;
+                duplicates += state == Block::State::duplicate;
+                if (state != Block::State::stored) continue;
+                ++stored;
+                if (!block->answered) continue;  // a request's: an event
+                auto const kind = block->record(i).kind();
+                stored -= kind == log::RecordKind::control;
+                accepted -= !log::is_accepted(kind);
             }
             if (request.outcome == RequestOutcome::conflict) {
                 add(deps_.counters.conflicts, 1);
@@ -265,10 +309,27 @@ void Appender::publish()
             }
             request.ticket.release_places();
         }
+    }
+    add(deps_.counters.accepted, accepted);
+    if (std::ranges::any_of(group_.blocks, [](BlockRef const& block) { return bool(block->answered); }))
+        settle_controls();
     deps_.scheduler.push(group_.pending, deps_.clock.now());
-    if (!group_.blocks.empty()) listener_.answered(std::move(group_.blocks));
+    tell();
     for (auto const& verdict : group_.verdicts) listener_.decided(verdict.decision, verdict.lane);
-    group_.blocks.clear();
+}
+
+// They are done once they are durable, and go into no lane.
+void Appender::settle_controls()
+{
+    std::vector<Sequence> settled;
+    std::erase_if(group_.pending, [&](Pending const& pending) {
+        auto const record = pending.block->record(pending.item);
+        if (record.kind() != log::RecordKind::control) return false;
+        listener_.controlled(record, pending.sequence);
+        settled.push_back(pending.sequence);
+        return true;
+    });
+    if (!settled.empty()) deps_.watermark.settled(settled, 0);
 }
 
 }  // namespace sluice::engine

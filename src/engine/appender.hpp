@@ -22,8 +22,10 @@ class Appender {
 public:
     // Told after a commit, on the appender's thread. Blocks are answered in the order they were submitted.
     struct Listener {
-        std::function<void(std::vector<BlockRef>)>                   answered;
-        std::function<void(log::Decision const&, LaneId)>            decided;
+        std::function<void(std::vector<BlockRef>)>             answered;
+        std::function<void(log::Decision const&, LaneId)>      decided;
+        std::function<void(Block::Order const&)>               ordered{};     // before its successor is in a lane
+        std::function<void(log::LoggedRecord const&, Sequence)> controlled{};  // a control record
     };
 
     struct Deps {  // outlive the appender
@@ -64,6 +66,8 @@ private:
 
     bool     collect();
     void     answer_all(RequestOutcome outcome);
+    void     tell();
+    Result<> check_orders(Block& block);
     Result<> dedupe_block(Block& block);
     Result<> dedupe_request(Block& block, Block::Request& request);
     Result<Match> match(Block& block, Block::Item& item);
@@ -73,6 +77,7 @@ private:
     Result<> write(WallTime received_at);
     void     fail(Error error, RequestOutcome outcome);
     void     publish();
+    void     settle_controls();
 
     Deps const            deps_;
     AppenderOptions const options_;

@@ -2,12 +2,14 @@
 #pragma once
 
 #include "engine/admission.hpp"
-#include "log/record.hpp"
+#include "log/event_log.hpp"
 
 #include <boost/smart_ptr/intrusive_ptr.hpp>
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -27,7 +29,13 @@ enum class RequestOutcome : std::uint8_t {
 // Filled by the io thread until it is submitted, then by the appender until it is answered; afterwards constant.
 // Shared ownership because the answer and the lanes let go of it in any order; its bytes count until the last does.
 struct Block {
-    enum class State : std::uint8_t { fresh, stored, duplicate, conflict };
+    enum class State : std::uint8_t {
+        fresh,
+        stored,
+        duplicate,
+        conflict,
+        closed,  // what it was to take the place of is not open any more
+    };
 
     struct Item {
         std::uint32_t offset{0};  // of the record in `data`
@@ -46,9 +54,23 @@ struct Block {
         Admission::Ticket ticket{};
     };
 
+    // A verdict about an event that has one already, made durable in the commit of the block; left out if the event is
+    // not open any more, together with its successor.
+    struct Order {
+        static constexpr std::uint32_t no_item = ~std::uint32_t{0};
+
+        log::Decision               decision{};
+        std::uint32_t               item{no_item};  // its successor
+        std::optional<log::Verdict> before{};       // the verdict it took the place of; none: it was left out
+    };
+
     std::string          data;
     std::vector<Item>    items;
     std::vector<Request> requests;
+
+    // Of blocks that come from the server itself.
+    std::vector<Order>                orders;
+    std::function<void(Block const&)> answered;  // on the appender's thread, instead of its listener
 
     log::LoggedRecord record(std::size_t i) const noexcept { return log::LoggedRecord(data.data() + items[i].offset); }
 

@@ -10,7 +10,7 @@
 namespace sluice::engine {
 namespace {
 
-constexpr std::uint32_t header_frame = 0x31434C53;  // "SLC1": also the file's magic and version
+constexpr std::uint32_t header_frame = 0x32434C53;  // "SLC2": also the file's magic and version
 constexpr std::uint32_t repositories_frame = 1;
 constexpr std::uint32_t end_frame = 2;
 constexpr std::size_t   frame_bytes_max = CheckpointOptions{}.frame_bytes_max;
@@ -43,7 +43,8 @@ std::string encode(CheckpointHeader const& header)
     append_number<std::uint64_t>(out, header.chain);
     append_number<std::uint64_t>(out, header.position.unsettled.size());
     for (auto const sequence : header.position.unsettled) append_number<Sequence>(out, sequence);
-    return out += header.processors;
+    append_number<std::uint64_t>(out, header.controls.size());
+    return out += header.controls + header.processors;
 }
 
 std::optional<CheckpointHeader> decode(std::string_view bytes)
@@ -55,7 +56,10 @@ std::optional<CheckpointHeader> decode(std::string_view bytes)
     if (!whole || count > bytes.size() / sizeof(Sequence)) return std::nullopt;
     header.position.unsettled.resize(count);
     for (auto& sequence : header.position.unsettled) take(bytes, sequence);
-    header.processors = bytes;
+    std::uint64_t controls = 0;
+    if (!take(bytes, controls) || controls > bytes.size()) return std::nullopt;
+    header.controls = bytes.substr(0, controls);
+    header.processors = bytes.substr(controls);
     return header;
 }
 
@@ -206,6 +210,9 @@ private:
         if (auto const fits = check_fits(*header); !fits) return fits;
         if (is_newest) {
             checkpoint.position = header->position;
+            auto controls = controls_from_text(header->controls);
+            if (!controls) return refusal("has controls this program does not know");
+            checkpoint.controls = std::move(*controls);
             checkpoint.number = header->number;
             checkpoint.base = header->base;
         } else if (header->base != checkpoint.base) {
@@ -337,6 +344,7 @@ Result<> Checkpointer::begin()
                           .base = base_,
                           .position = position_,
                           .chain = (*block)->record(number(position_.last) - number((*block)->first())).header().chain,
+                          .controls = to_text(deps_.controls.state()),  // after the position was taken
                           .processors = versions_of(deps_.schemas),
                       }));
 }

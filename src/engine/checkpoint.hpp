@@ -8,6 +8,7 @@
 //   frame before u64, bytes.   First a header, then repositories, at last an empty end.            little-endian
 #pragma once
 
+#include "engine/controls.hpp"
 #include "engine/watermark.hpp"
 #include "files/directory.hpp"
 #include "graph/graph_store.hpp"
@@ -39,6 +40,7 @@ struct CheckpointHeader {
     std::uint32_t base{0};  // the number of the chain's base
     Position      position;
     std::uint64_t chain{0};    // of the log's record at the position
+    std::string   controls;    // Controls::State at the position, or after it
     std::string   processors;  // their names and versions
 };
 
@@ -55,6 +57,7 @@ struct Checkpoint {
     Position position;
     // Repositories that were taken after events the fold has yet to see: what they have up to here is in them.
     std::unordered_map<std::string, Sequence, Hash, std::equal_to<>> ahead;
+    Controls::State controls;  // at the position, or after it: a control record that is in it is not applied again
     std::uint32_t number{0};  // of the newest file that was used
     std::uint32_t base{0};
     // Why files were not used: `corrupt` (damaged_checkpoint, missing_checkpoint), `invalid` (other_processors: they
@@ -76,6 +79,7 @@ public:
         log::EventLog const&     log;
         graph::Snapshots&        snapshots;
         Watermark const&         watermark;
+        Controls const&          controls;
         schema::SchemaSet const& schemas;
         Clock const&             clock;
     };

@@ -1,5 +1,7 @@
 #include "engine/decide.hpp"
 
+#include "base/hash.hpp"
+
 #include <exception>
 
 namespace sluice::engine {
@@ -40,11 +42,36 @@ Result<Effects> Decider::operator()(Event const& event, sluice::RecordView const
     }
 }
 
-log::Decision verdict_on(Sequence sequence, Error const& error, std::uint32_t attempts, WallTime at)
+RecordKey record_key(Event const& event, schema::SchemaSet const& schemas)
 {
-    auto const verdict = error.reason == unknown_type ? log::Verdict::parked : log::Verdict::dead_letter;
-    return {.sequence = sequence, .verdict = verdict, .attempts = attempts, .at = at,
-            .reason = error.reason, .detail = error.detail};
+    auto const repository = hash64(event.did);
+    auto const entry = schemas.find(event.type);
+    if (entry == nullptr || event.fields.size() != entry->processor->fields.size()) return {repository, 0};
+    if (!entry->uri) return {repository, repository};
+    auto const uri = event.fields.text(*entry->uri);
+    return {repository, uri ? hash64(*uri) : 0};
+}
+
+log::Decision verdict_on(
+    Event const& event, Error const& error, std::uint32_t attempts, WallTime at, schema::SchemaSet const& schemas,
+    ParkedTypes const& parked)
+{
+    bool const waits = error.reason == unknown_type || error.reason == follows_parked || parked.contains(event.type);
+    return {
+        .sequence = event.sequence,
+        .verdict = waits ? log::Verdict::parked : log::Verdict::dead_letter,
+        .attempts = attempts,
+        .at = at,
+        .reason = error.reason,
+        .detail = error.detail,
+        .subject = {
+            .type = std::string(event.type),
+            .did = std::string(event.did),
+            .tier = event.tier,
+            .received_at = event.received_at,
+            .bytes = static_cast<std::uint32_t>(event.payload.size()),
+            .record = record_key(event, schemas).record,
+            .version = version_of(event)}};
 }
 
 }  // namespace sluice::engine

@@ -4,6 +4,9 @@ namespace sluice::engine {
 
 Engine::Engine(Deps deps, EngineOptions options, Answered answered, Decided on_decided, EngineParts parts)
     : deps_(deps), options_(options), on_decided_(std::move(on_decided)), admission_(options.admission),
+      dead_letters_(options.dead_letters), parking_(options.parked_max),
+      jobs_({deps.log, deps.schemas, controls_, dead_letters_, admission_, deps.clock,
+             [this](BlockRef block) { submit(std::move(block)); }}),
       dedupe_(parts.dedupe ? std::move(parts.dedupe) : std::make_unique<MemoryDedupe>()),
       watermark_(parts.watermark ? std::move(parts.watermark) : std::make_unique<DenseWatermark>()),
       scheduler_(parts.scheduler ? std::move(parts.scheduler) : std::make_unique<LaneScheduler>(options.scheduler))
@@ -13,11 +16,16 @@ Engine::Engine(Deps deps, EngineOptions options, Answered answered, Decided on_d
         Appender::Listener{
             .answered = std::move(answered),
             .decided = [this](log::Decision const& decision, LaneId lane) { decided(decision, lane); },
+            .ordered = [this](Block::Order const& order) { ordered(order); },
+            .controlled =
+                [this](log::LoggedRecord const& record, Sequence sequence) {
+                    controls_.apply(record.type(), record.payload(), sequence);
+                },
         });
     for (std::size_t i = 0; i < options_.workers; ++i)
         workers_.push_back(std::make_unique<Worker>(
             Worker::Deps{*scheduler_, deps_.graph, *watermark_, admission_, *appender_, counters_, deps_.clock,
-                         deps_.schemas},
+                         deps_.schemas, parking_, dead_letters_, options_.parked},
             options_.retry, options_.seed + i));
 }
 
@@ -30,11 +38,12 @@ Result<Folded> Engine::recover(std::vector<Error>* refused)
         checkpoint = load_checkpoint(*deps_.checkpoints, deps_.log, deps_.schemas, *snapshots);
         if (refused != nullptr) *refused = checkpoint.refused;
         checkpointer_ = std::make_unique<Checkpointer>(
-            Checkpointer::Deps{*deps_.checkpoints, deps_.log, *snapshots, *watermark_, deps_.schemas, deps_.clock},
+            Checkpointer::Deps{*deps_.checkpoints, deps_.log, *snapshots, *watermark_, controls_, deps_.schemas, deps_.clock},
             options_.checkpoint, checkpoint);
     }
     auto folded = fold(
-        deps_.log, deps_.schemas, deps_.graph, deps_.clock, options_.fold_threads, std::move(checkpoint));
+        {deps_.log, deps_.schemas, deps_.graph, deps_.clock, options_.parked, dead_letters_, parking_, controls_},
+        options_.fold_threads, std::move(checkpoint));
     if (!folded) return folded.error();
     if (!folded->undecided.empty()) {
         log::Commit const commit{.first = next(deps_.log.last()), .count = 0, .chain_after = deps_.log.last_chain(),
@@ -56,10 +65,35 @@ Result<Folded> Engine::recover(std::vector<Error>* refused)
 // The head of a held lane has its verdict.
 void Engine::decided(log::Decision const& decision, LaneId lane)
 {
-    add(decision.verdict == log::Verdict::parked ? counters_.parked : counters_.dead_lettered, 1);
+    if (decision.verdict == log::Verdict::parked) {
+        add(counters_.parked, 1);
+        parking_.parked(decision);
+    } else {
+        add(counters_.dead_lettered, 1);
+        dead_letters_.add(decision);
+        auto const& subject = decision.subject;
+        if (subject.version != decision.sequence) parking_.settled({0, subject.record}, subject.version);
+    }
     watermark_->settled({&decision.sequence, 1}, 0);
     scheduler_->released(lane);
     admission_.release(1, 0);
+    if (on_decided_) on_decided_(decision);
+}
+
+// Somebody took up a decided event again.
+void Engine::ordered(Block::Order const& order)
+{
+    auto const& decision = order.decision;
+    if (order.before == log::Verdict::dead_letter) dead_letters_.remove(decision.sequence);
+    if (order.before == log::Verdict::parked) {
+        counters_.parked.fetch_sub(1, std::memory_order_relaxed);
+        if (decision.verdict == log::Verdict::released)
+            parking_.released(decision.subject);
+        else {
+            parking_.dropped(decision.subject);
+            add(counters_.dead_lettered, 1);
+        }
+    }
     if (on_decided_) on_decided_(decision);
 }
 
@@ -81,7 +115,7 @@ EngineState Engine::state() const
     state.dead_lettered = get(counters_.dead_lettered);
     state.parked = get(counters_.parked);
     state.accepted = get(counters_.accepted);
-    state.last_sequence = Sequence{state.accepted};
+    state.last_sequence = watermark_->last();
     return state;
 }
 

@@ -6,6 +6,7 @@
 #include "engine/appender.hpp"
 #include "engine/checkpoint.hpp"
 #include "engine/fold.hpp"
+#include "engine/jobs.hpp"
 #include "engine/worker.hpp"
 
 #include <array>
@@ -20,6 +21,9 @@ struct EngineOptions {
     SchedulerOptions  scheduler{};
     RetryOptions      retry{};
     CheckpointOptions checkpoint{};
+    DeadLetterLimits  dead_letters{};
+    std::size_t       parked_max{1'000'000};  // events that wait
+    ParkedTypes       parked{};
     std::size_t       workers{2};
     std::size_t       fold_threads{1};  // of recover()
     std::uint64_t     seed{0};  // for jitter
@@ -39,6 +43,7 @@ struct EngineState {
     std::array<std::uint64_t, tier_count> pending{};
     std::uint64_t                         accepted{0}, applied{0}, stale{0}, dead_lettered{0}, parked{0};
 };
+
 
 class Engine {
 public:
@@ -70,6 +75,8 @@ public:
     {
         return checkpointer_ ? checkpointer_->pause() : std::chrono::nanoseconds(0);
     }
+    // One thread, any: as Jobs::step().
+    bool jobs_step() { return jobs_.step(); }
     // One thread, any: what DedupeIndex::maintain() promises.
     Result<bool> maintain_ids_step() { return dedupe_->maintain(); }
 
@@ -90,6 +97,11 @@ public:
         return checkpointer_ ? checkpointer_->status() : Checkpointer::Status{};
     }
 
+    DeadLetters const& dead_letters() const noexcept { return dead_letters_; }
+    Parking const&     parking() const noexcept { return parking_; }
+    Controls const&    controls() const noexcept { return controls_; }
+    Jobs const&        jobs() const noexcept { return jobs_; }
+
     Admission&       admission() noexcept { return admission_; }
     Admission const& admission() const noexcept { return admission_; }
     Counters const&  counters() const noexcept { return counters_; }
@@ -97,12 +109,17 @@ public:
 
 private:
     void decided(log::Decision const& decision, LaneId lane);
+    void ordered(Block::Order const& order);
 
     Deps const                           deps_;
     EngineOptions const                  options_;
     Decided const                        on_decided_;
     Counters                             counters_;
     Admission                            admission_;
+    DeadLetters                          dead_letters_;
+    Parking                              parking_;
+    Controls                             controls_;
+    Jobs                                 jobs_;
     std::unique_ptr<DedupeIndex>         dedupe_;
     std::unique_ptr<Watermark>           watermark_;
     std::unique_ptr<Scheduler>           scheduler_;

@@ -11,32 +11,26 @@ namespace sluice::engine {
 namespace {
 
 using BlockPtr = std::shared_ptr<log::StoredBlock const>;
-using Verdicts = std::unordered_map<std::uint64_t, log::Verdict>;
+// What the log's decisions say, by sequence.
+struct Verdicts {
+    std::vector<Sequence> decided;  // ascending
+    std::uint64_t         dead{0}, parked{0}, released{0};
+};
 
 // What no thread changes.
 struct Given {
-    schema::SchemaSet const& schemas;
-    graph::GraphStore&       graph;
-    Clock const&             clock;
-    Checkpoint const         checkpoint;
-    Verdicts                 verdicts;         // the newest about each event
-    Sequence                 ahead_through{};  // of all repositories
-    std::size_t              shares{1};
+    FoldDeps const&  deps;
+    Checkpoint const checkpoint;
+    Verdicts         verdicts;
+    Sequence         ahead_through{};  // of all repositories
+    std::size_t      shares{1};
 };
 
-void count(Folded& folded, log::Verdict verdict)
-{
-    if (verdict == log::Verdict::parked)
-        ++folded.parked;
-    else
-        ++folded.dead_lettered;
-}
-
-// Applies the events of its share of the repositories. One thread.
+// Applies the events of its share of the repositories, in the order of the log. One thread.
 class Folder {
 public:
     Folder(Given const& given, std::size_t share)
-        : given_(given), share_(share), decider_(given.schemas),
+        : given_(given), share_(share), decider_(given.deps.schemas),
           decide_([this](Event const& event, sluice::RecordView const& view) { return decider_(event, view); })
     {
     }
@@ -55,33 +49,19 @@ public:
     {
         if (!is_mine(record)) return {};
         ++folded_.read;
-        if (!given_.verdicts.empty()) {
-            auto const decided = given_.verdicts.find(number(sequence));
-            if (decided != given_.verdicts.end() && decided->second != log::Verdict::released) {
-                count(folded_, decided->second);
-                return {};
-            }
-        }
-        if (sequence <= given_.ahead_through) {
-            auto const& ahead = given_.checkpoint.ahead;
-            auto const  repository = ahead.find(record.did());
-            if (repository != ahead.end() && sequence <= repository->second) {
-                ++folded_.applied;
-                return {};
-            }
-        }
-        auto const event = decider_.read(record, sequence, received_at);
-        auto const result = given_.graph.apply({&event, 1}, decide_);
-        decider_.clear();
-        if (!result.error) {
-            ++folded_.applied;
-            folded_.stale += result.outcomes.front() == graph::Outcome::stale;
+        if (record.kind() == log::RecordKind::control) {
+            given_.deps.controls.apply(record.type(), record.payload(), sequence);
             return {};
         }
-        if (result.from_store) return *result.error;
-        folded_.undecided.push_back(verdict_on(sequence, *result.error, 1, given_.clock.wall()));
-        count(folded_, folded_.undecided.back().verdict);
-        return {};
+        if (is_decided(sequence)) return {};
+        auto const event = decider_.read(record, sequence, received_at);
+        Result<>   done;
+        if (!is_in_checkpoint(record, sequence))
+            done = apply(event);
+        else if (event.version != Sequence::none)
+            given_.deps.parking.settled(record_key(event, given_.deps.schemas), event.version);
+        decider_.clear();
+        return done;
     }
 
     Folded const& folded() const noexcept { return folded_; }
@@ -92,10 +72,55 @@ private:
         return given_.shares == 1 || log::lane_key(record.header().tenant, record.did()) % given_.shares == share_;
     }
 
+    bool is_decided(Sequence sequence)
+    {
+        auto const& decided = given_.verdicts.decided;
+        while (decided_ < decided.size() && decided[decided_] < sequence) ++decided_;
+        return decided_ < decided.size() && decided[decided_] == sequence;
+    }
+
+    bool is_in_checkpoint(log::LoggedRecord const& record, Sequence sequence) const
+    {
+        if (sequence > given_.ahead_through) return false;
+        auto const repository = given_.checkpoint.ahead.find(record.did());
+        return repository != given_.checkpoint.ahead.end() && sequence <= repository->second;
+    }
+
+    Result<> apply(Event const& event)
+    {
+        auto const& deps = given_.deps;
+        auto const  key = deps.parking.is_empty() ? RecordKey{} : record_key(event, deps.schemas);
+        if (deps.parking.follows(key, version_of(event))) {
+            give_up(event, {Errc::invalid, follows_parked, "an earlier event of its record is parked"});
+            return {};
+        }
+        auto const result = deps.graph.apply({&event, 1}, decide_);
+        if (result.error && result.from_store) return *result.error;
+        if (result.error) {
+            give_up(event, *result.error);
+        } else {
+            folded_.stale += result.outcomes.front() == graph::Outcome::stale;
+            if (event.version != Sequence::none) deps.parking.settled(key, event.version);
+        }
+        return {};
+    }
+
+    void give_up(Event const& event, Error const& error)
+    {
+        auto const& deps = given_.deps;
+        auto        verdict = verdict_on(event, error, 1, deps.clock.wall(), deps.schemas, deps.parked);
+        if (verdict.verdict == log::Verdict::parked)
+            deps.parking.parked(verdict);
+        else
+            deps.dead_letters.add(verdict);
+        folded_.undecided.push_back(std::move(verdict));
+    }
+
     Given const&        given_;
     std::size_t const   share_;
     Decider             decider_;
     graph::Decide const decide_;
+    std::size_t         decided_{0};  // in verdicts.decided: what comes next
     Folded              folded_;
 };
 
@@ -162,38 +187,60 @@ private:
 void add(Folded& sum, Folded const& part)
 {
     sum.read += part.read;
-    sum.applied += part.applied;
     sum.stale += part.stale;
-    sum.dead_lettered += part.dead_lettered;
-    sum.parked += part.parked;
     sum.undecided.insert(sum.undecided.end(), part.undecided.begin(), part.undecided.end());
 }
 
-// What was settled when the checkpoint began.
-Folded folded_before(Given const& given)
+// What a copy that may have to pass yet waits for is known before the first event is looked at: versions decide what
+// comes first, not when their verdicts were made.
+Result<Verdicts> read_verdicts(FoldDeps const& deps, Position const& position)
 {
-    auto const& [last, stale, unsettled] = given.checkpoint.position;
-    Folded folded{.events = number(last), .stale = stale, .last = last, .undecided = {}};
-    for (auto const& [sequence, verdict] : given.verdicts) {
-        if (sequence > number(last) || verdict == log::Verdict::released) continue;
-        if (!std::ranges::binary_search(unsettled, Sequence{sequence})) count(folded, verdict);
+    Verdicts verdicts;
+    struct Copied {
+        Sequence      copy;
+        std::uint64_t record;
+        Sequence      version;
+    };
+    std::vector<Copied> copied;
+    auto const take = [&](log::Decision const& newest) {
+        verdicts.decided.push_back(newest.sequence);
+        verdicts.dead += log::is_dead(newest.verdict);
+        if (newest.verdict == log::Verdict::dead_letter) deps.dead_letters.add(newest);
+        if (newest.verdict == log::Verdict::parked) {
+            ++verdicts.parked;
+            deps.parking.parked(newest);
+        }
+        if (newest.verdict == log::Verdict::released) {
+            ++verdicts.released;
+            copied.push_back({newest.successor, newest.subject.record, newest.subject.version});
+        }
+    };
+    std::optional<log::Decision> last;
+    auto const visited = deps.log.visit_decisions(Sequence::none, [&](log::Decision const& decision) {
+        if (last && last->sequence != decision.sequence) take(*last);
+        last = decision;
+        return true;
+    });
+    if (!visited) return visited.error();
+    if (last) take(*last);
+    for (auto const& [copy, record, version] : copied) {
+        bool const is_settled = copy <= position.last && !std::ranges::binary_search(position.unsettled, copy);
+        if (!is_settled && !std::ranges::binary_search(verdicts.decided, copy))
+            deps.parking.expect_copy(record, version);
     }
-    folded.applied = number(last) - unsettled.size() - folded.parked - folded.dead_lettered;
-    return folded;
+    return verdicts;
 }
 
 // Hands each block after the checkpoint to `take`, until that returns false.
 template <class Take>
 Result<> read_rest(log::EventLog const& log, Folded& folded, Take take)
 {
-    auto const after = number(folded.last);
     auto const cursor = log.blocks(next(folded.last));
     for (;;) {
         auto block = cursor->next();
         if (!block) return block.error();
         if (!*block) return {};
         folded.last = (*block)->sequence((*block)->size() - 1);
-        folded.events += number(folded.last) - std::max(after, number((*block)->first()) - 1);
         if (!take(std::make_shared<log::StoredBlock const>(std::move(**block)))) return {};
     }
 }
@@ -210,9 +257,10 @@ Result<> fold_unsettled(log::EventLog const& log, Given const& given, Folder& fo
     return {};
 }
 
-Result<Folded> fold_here(log::EventLog const& log, Given const& given, Folder& folder)
+Result<Folded> fold_here(log::EventLog const& log, Given const& given)
 {
-    auto     folded = folded_before(given);
+    Folder   folder(given, 0);
+    Folded   folded{.last = given.checkpoint.position.last, .undecided = {}};
     auto const after = folded.last;
     Result<> done;
     auto const read = read_rest(log, folded, [&](BlockPtr const& block) {
@@ -227,7 +275,7 @@ Result<Folded> fold_here(log::EventLog const& log, Given const& given, Folder& f
 
 Result<Folded> fold_on_threads(log::EventLog const& log, Given const& given)
 {
-    auto                                       folded = folded_before(given);
+    Folded                                     folded{.last = given.checkpoint.position.last, .undecided = {}};
     std::vector<std::unique_ptr<FolderThread>> threads;
     for (std::size_t share = 0; share < given.shares; ++share)
         threads.push_back(std::make_unique<FolderThread>(given, share));
@@ -245,27 +293,50 @@ Result<Folded> fold_on_threads(log::EventLog const& log, Given const& given)
     return folded;
 }
 
+// Every record ends as one of these, so that what is left was applied.
+void count(Folded& folded, Verdicts const& verdicts, std::uint64_t controls)
+{
+    folded.dead_lettered = verdicts.dead;
+    folded.parked = verdicts.parked;
+    for (auto const& decision : folded.undecided)
+        ++(decision.verdict == log::Verdict::parked ? folded.parked : folded.dead_lettered);
+    folded.events = number(folded.last) - controls - verdicts.released;  // each of those has a copy
+    folded.applied = folded.events - folded.dead_lettered - folded.parked;
+}
+
 }  // namespace
+
+Result<Folded> fold(FoldDeps const& deps, std::size_t threads, Checkpoint checkpoint)
+{
+    Given given{deps, std::move(checkpoint), {}};
+    for (auto const& [did, last] : given.checkpoint.ahead) given.ahead_through = std::max(given.ahead_through, last);
+    deps.controls.restore(given.checkpoint.controls);
+    auto verdicts = read_verdicts(deps, given.checkpoint.position);
+    if (!verdicts) return verdicts.error();
+    given.verdicts = std::move(*verdicts);
+
+    Folder unsettled(given, 0);
+    if (auto const done = fold_unsettled(deps.log, given, unsettled); !done) return done.error();
+    given.shares = std::max<std::size_t>(threads, 1);
+    auto folded = given.shares == 1 ? fold_here(deps.log, given) : fold_on_threads(deps.log, given);
+    if (!folded) return folded;
+    folded->stale += given.checkpoint.position.stale;
+    add(*folded, unsettled.folded());
+    std::ranges::sort(folded->undecided, {}, &log::Decision::sequence);
+    count(*folded, given.verdicts, deps.controls.state().count);
+    return folded;
+}
 
 Result<Folded> fold(
     log::EventLog const& log, schema::SchemaSet const& schemas, graph::GraphStore& graph, Clock const& clock,
     std::size_t threads, Checkpoint checkpoint)
 {
-    Given given{schemas, graph, clock, std::move(checkpoint), {}};
-    for (auto const& [did, last] : given.checkpoint.ahead) given.ahead_through = std::max(given.ahead_through, last);
-    auto const decisions = log.decisions();
-    if (!decisions) return decisions.error();
-    for (auto const& decision : *decisions) given.verdicts[number(decision.sequence)] = decision.verdict;
-
-    Folder folder(given, 0);
-    if (auto const done = fold_unsettled(log, given, folder); !done) return done.error();
-    if (threads <= 1) return fold_here(log, given, folder);
-    given.shares = threads;
-    auto folded = fold_on_threads(log, given);
-    if (!folded) return folded;
-    add(*folded, folder.folded());
-    std::ranges::sort(folded->undecided, {}, &log::Decision::sequence);
-    return folded;
+    constexpr auto    unbounded = ~std::size_t{0};
+    ParkedTypes const none;
+    DeadLetters       dead_letters({.events = unbounded, .bytes = unbounded});
+    Parking           parking(unbounded);
+    Controls          controls;
+    return fold({log, schemas, graph, clock, none, dead_letters, parking, controls}, threads, std::move(checkpoint));
 }
 
 }  // namespace sluice::engine

@@ -2,27 +2,46 @@
 #pragma once
 
 #include "engine/checkpoint.hpp"
+#include "engine/controls.hpp"
+#include "engine/dead_letters.hpp"
 #include "engine/decide.hpp"
+#include "engine/parking.hpp"
 #include "graph/graph_store.hpp"
 #include "log/event_log.hpp"
 
 namespace sluice::engine {
 
 struct Folded {
-    std::uint64_t              events{0};  // of the log; of these were
-    std::uint64_t              read{0};    // not in the checkpoint
+    std::uint64_t              events{0};  // accepted ones of the log; of these were
     std::uint64_t              applied{0};  // stale ones included
     std::uint64_t              stale{0};
     std::uint64_t              dead_lettered{0};
     std::uint64_t              parked{0};
+    std::uint64_t              read{0};  // records that are not in the checkpoint
     Sequence                   last{};
     std::vector<log::Decision> undecided;  // verdicts the log does not have yet: make them durable before going on
+};
+
+// What a fold writes to, and what it needs.
+struct FoldDeps {
+    log::EventLog const&     log;
+    schema::SchemaSet const& schemas;
+    graph::GraphStore&       graph;
+    Clock const&             clock;
+    ParkedTypes const&       parked;
+    // Filled with what the decisions and the control records of the log come to. Empty before.
+    DeadLetters&             dead_letters;
+    Parking&                 parking;
+    Controls&                controls;
 };
 
 // Applies every event of the log, each repository's in order, except those a decision took out and those that are in
 // the checkpoint the graph was restored from. With `threads` above one, as many share the repositories while this one
 // reads and checks the log. An error of the graph ends it: fold again into a graph that answers; what was applied stays
 // applied.
+Result<Folded> fold(FoldDeps const& deps, std::size_t threads = 1, Checkpoint checkpoint = {});
+
+// The same for somebody who wants the graph only.
 Result<Folded> fold(
     log::EventLog const& log, schema::SchemaSet const& schemas, graph::GraphStore& graph, Clock const& clock,
     std::size_t threads = 1, Checkpoint checkpoint = {});

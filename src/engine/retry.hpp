@@ -15,6 +15,7 @@ struct RetryOptions {
     std::uint32_t             attempts_max{3};                      // of transient failures; then a dead letter
     std::chrono::milliseconds first_cap{std::chrono::seconds(2)};   // doubles with each attempt, full jitter
     std::chrono::milliseconds unavailable{std::chrono::seconds(1)}; // between looks at a dependency that is away
+    std::chrono::milliseconds no_room{std::chrono::seconds(1)};     // between looks for room among the dead letters
 };
 
 struct Retry {

@@ -1,5 +1,7 @@
 #include "engine/worker.hpp"
 
+#include <algorithm>
+
 namespace sluice::engine {
 
 Worker::Worker(Deps deps, RetryOptions options, std::uint64_t seed)
@@ -44,13 +46,26 @@ static std::size_t same_repository(std::span<Event const> events)
     return count;
 }
 
+// How many come before one that must wait behind a parked event of its record.
+std::size_t Worker::before_parked(std::span<Event const> events) const
+{
+    if (deps_.parking.is_empty()) return events.size();
+    auto const waits = [&](Event const& event) {
+        return deps_.parking.follows(record_key(event, deps_.schemas), version_of(event));
+    };
+    return static_cast<std::size_t>(std::ranges::find_if(events, waits) - events.begin());
+}
+
 // Applies the run's events until one fails; conflicts are tried again at once.
 Worker::RunResult Worker::apply(Run const& run)
 {
     auto const    events = std::span<Event const>(events_).subspan(run.first, run.count);
     std::uint32_t settled = 0, conflicts = 0;
     for (;;) {
-        auto const rest = events.subspan(settled);
+        auto const unparked = before_parked(events.subspan(settled));
+        if (unparked == 0)
+            return {settled, Failure{{Errc::invalid, follows_parked, "an earlier event of its record is parked"}}};
+        auto const rest = events.subspan(settled, unparked);
         auto const result = deps_.graph.apply(rest.first(same_repository(rest)), decide_);
         settle(result.outcomes, run.first + settled);
         if (!result.outcomes.empty()) conflicts = 0;
@@ -67,7 +82,10 @@ void Worker::settle(std::span<graph::Outcome const> outcomes, std::uint32_t firs
     std::uint64_t stale = 0;
     for (std::size_t i = 0; i < outcomes.size(); ++i) {
         stale += outcomes[i] == graph::Outcome::stale;
-        settled_.push_back(events_[first + i].sequence);
+        auto const& event = events_[first + i];
+        settled_.push_back(event.sequence);
+        if (event.version != Sequence::none)
+            deps_.parking.settled(record_key(event, deps_.schemas), event.version);
     }
     add(deps_.counters.processed, outcomes.size());
     add(deps_.counters.applied, outcomes.size());
@@ -113,7 +131,21 @@ void Worker::conclude(Run const& run, RunResult const& result)
                 run, settled, {NextStep::Kind::retry, deps_.clock.now() + retry->after, retry->attempts, doubt});
         }
     }
-    auto       verdict = verdict_on(sequence, failure.error, failure.attempts + 1, deps_.clock.wall());
+    give_up(run, settled, failure);
+}
+
+// The lane waits for the verdict, or for room to keep what it is about.
+void Worker::give_up(Run const& run, std::uint32_t settled, Failure const& failure)
+{
+    auto const& event = events_[run.first + settled];
+    auto        verdict =
+        verdict_on(event, failure.error, failure.attempts + 1, deps_.clock.wall(), deps_.schemas, deps_.parked);
+    bool const has_room = verdict.verdict == log::Verdict::parked ? deps_.parking.has_room()
+                                                                  : deps_.dead_letters.has_room();
+    if (!has_room) {
+        auto const again = deps_.clock.now() + options_.no_room;
+        return deps_.scheduler.finish(run, settled, {NextStep::Kind::retry, again, failure.attempts});
+    }
     deps_.scheduler.finish(run, settled, {.kind = NextStep::Kind::held});
     deps_.appender.submit(std::move(verdict), run.lane);
 }

@@ -4,7 +4,9 @@
 #include "engine/admission.hpp"
 #include "engine/appender.hpp"
 #include "engine/counters.hpp"
+#include "engine/dead_letters.hpp"
 #include "engine/decide.hpp"
+#include "engine/parking.hpp"
 #include "engine/retry.hpp"
 #include "engine/scheduler.hpp"
 #include "engine/watermark.hpp"
@@ -27,6 +29,9 @@ public:
         Counters&                counters;
         Clock const&             clock;
         schema::SchemaSet const& schemas;
+        Parking&                 parking;
+        DeadLetters const&       dead_letters;
+        ParkedTypes const&       parked;
     };
 
     Worker(Deps deps, RetryOptions options, std::uint64_t seed);
@@ -47,9 +52,11 @@ private:
     };
 
     RunResult apply(Run const& run);
+    std::size_t before_parked(std::span<Event const> events) const;
     void      settle(std::span<graph::Outcome const> outcomes, std::uint32_t first);
     void      measure();
     void      conclude(Run const& run, RunResult const& result);
+    void      give_up(Run const& run, std::uint32_t settled, Failure const& failure);
 
     Deps const            deps_;
     RetryOptions const    options_;

@@ -17,7 +17,7 @@ namespace sluice::graph {
 
 enum class Outcome : std::uint8_t {
     applied,  // changed the state, now or before (applying again changes nothing)
-    stale,    // its rev is not above the record's: changes nothing
+    stale,    // its rev is not above the record's, or it came late and the record was written since: changes nothing
 };
 
 // Runs the event's processor against the state in hand.

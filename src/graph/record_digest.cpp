@@ -31,7 +31,7 @@ private:
     char* out_;
 };
 
-constexpr std::size_t header_size = 44;
+constexpr std::size_t header_size = 52;
 
 std::size_t size_max(Record const& record, RecordLayout const& layout) noexcept
 {
@@ -65,11 +65,13 @@ Hash128 record_digest(Record const& record, std::string& scratch)
     Writer writer(scratch.data());
     writer.number(std::uint32_t{0});
     writer.number(static_cast<std::uint8_t>(record.kind));
-    writer.number(static_cast<std::uint8_t>(record.removed ? 1 : 0));
+    bool const is_late = record.version != Sequence::none && record.version != record.sequence;
+    writer.number(static_cast<std::uint8_t>((record.removed ? 1 : 0) | (is_late ? 2 : 0)));
     writer.number(static_cast<std::uint16_t>(record.fields.size()));
     writer.number(static_cast<std::uint32_t>(record.key.size()));
     writer.number(static_cast<std::uint64_t>(record.rev));
     writer.number(number(record.sequence));
+    if (is_late) writer.number(number(record.version));
     writer.number(record.payload_hash.low);
     writer.number(record.payload_hash.high);
     writer.text(record.key);

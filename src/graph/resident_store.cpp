@@ -82,7 +82,9 @@ struct Guard {
     {
         if (record) {
             sequence = std::max(sequence, record->sequence());
+            version = std::max(version, record->version());
             rev = std::max(rev, record->rev());
+            if (record->kind() == Kind::repository) removed = std::max(removed, record->version());
         }
         return *this;
     }
@@ -90,10 +92,15 @@ struct Guard {
     {
         if (event.sequence <= sequence) return Outcome::applied;
         if (event.rev != Revision::none && event.rev <= rev) return Outcome::stale;
+        // One that comes late gives way to what was written since, unless its rev says that it is newer.
+        auto const written = event.rev != Revision::none ? removed : version;
+        if (event.version != Sequence::none && event.version < written) return Outcome::stale;
         return std::nullopt;
     }
 
     Sequence sequence{};
+    Sequence version{};  // whose place in the order the newest of them has
+    Sequence removed{};  // likewise, of what removed the whole repository
     Revision rev{};
 };
 
@@ -259,6 +266,7 @@ Outcome ResidentStore::write(Name const& repository, Event const& event, Effects
         .key = effects.key,
         .rev = event.rev,
         .sequence = event.sequence,
+        .version = event.version,
         .removed = removed,
         .payload_hash = removed ? Hash128{} : event.payload_hash,
         .fields = {}};
@@ -307,13 +315,13 @@ Outcome ResidentStore::remove_repository(Name const& repository, Event const& ev
         auto&                  home = found ? *found : shard.nodes.create(repository);
         Guard                  guard;
         if (auto const outcome = (guard |= home.tombstone.get()).settles(event)) return *outcome;
+        auto all = guard;
+        home.records.for_each([&](StoredRecord const& record) { all |= &record; });
+        // A late one, whatever its rev: what was written since cannot be told from what it meant to remove.
+        if (event.version != Sequence::none && event.version < all.version) return Outcome::stale;
 
         // Without a revision everything goes, and nothing seen so far may come back.
-        auto floor = event.rev;
-        if (floor == Revision::none) {
-            home.records.for_each([&](StoredRecord const& record) { guard |= &record; });
-            floor = guard.rev;
-        }
+        auto const floor = event.rev == Revision::none ? all.rev : event.rev;
         home.records.take_if(
             [&](StoredRecord const& record) { return record.rev() <= floor; },
             [&](RecordRef record) {
@@ -332,6 +340,7 @@ Outcome ResidentStore::remove_repository(Name const& repository, Event const& ev
                 .key = event.did,
                 .rev = floor,
                 .sequence = event.sequence,
+                .version = event.version,
                 .removed = true,
                 .payload_hash = {},
                 .fields = {}},

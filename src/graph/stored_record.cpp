@@ -69,6 +69,11 @@ private:
     std::size_t                               size_;
 };
 
+bool is_late(Record const& identity) noexcept
+{
+    return identity.version != Sequence::none && identity.version != identity.sequence;
+}
+
 // How write() begins a record; its slots and texts follow.
 struct Packed {
     std::uint32_t text_size;
@@ -77,10 +82,10 @@ struct Packed {
     std::uint8_t  removed;
     std::uint32_t slot_count;
     std::uint32_t unused;
-    std::uint64_t rev, sequence;
+    std::uint64_t rev, sequence, version;
     Hash128       payload_hash;
 };
-static_assert(sizeof(Packed) == 48);
+static_assert(sizeof(Packed) == 56);
 
 // Of a repository only its end is stored, and of what is removed no field.
 bool can_be(Kind kind, bool removed, std::size_t slot_count) noexcept
@@ -119,9 +124,17 @@ StoredRecord::Mentions select_mentions(Kind kind, Text text) noexcept
 
 StoredRecord::StoredRecord(Record const& identity, std::size_t field_count) noexcept
     : key_size_(static_cast<std::uint16_t>(identity.key.size())), kind_(identity.kind),
-      slot_count_(static_cast<std::uint8_t>(field_count) & 0x7f), removed_(identity.removed), rev_(identity.rev),
-      sequence_(identity.sequence), payload_hash_(identity.payload_hash)
+      slot_count_(static_cast<std::uint8_t>(field_count) & 0x3f), late_(is_late(identity)), removed_(identity.removed),
+      rev_(identity.rev), sequence_(identity.sequence), payload_hash_(identity.payload_hash)
 {
+    if (late_) std::memcpy(static_cast<void*>(this + 1), &identity.version, sizeof identity.version);
+}
+
+Sequence StoredRecord::version() const noexcept
+{
+    Sequence version = sequence_;
+    if (late_) std::memcpy(&version, this + 1, sizeof version);
+    return version;
 }
 
 boost::intrusive_ptr<StoredRecord> StoredRecord::make(Record const& identity, std::span<Value const> fields)
@@ -130,9 +143,11 @@ boost::intrusive_ptr<StoredRecord> StoredRecord::make(Record const& identity, st
     SLUICE_ASSERT(identity.key == identity.did || authority(identity.key) == identity.did);
 
     SlotWriter const writer(identity, fields);
-    auto* const      memory = ::operator new(sizeof(StoredRecord) + 8 * fields.size() + writer.text_size());
+    auto const       version_size = is_late(identity) ? sizeof(Sequence) : 0;
+    auto* const      memory =
+        ::operator new(sizeof(StoredRecord) + version_size + 8 * fields.size() + writer.text_size());
     auto* const      record = new (memory) StoredRecord(identity, fields.size());
-    auto* const      slots = reinterpret_cast<char*>(record + 1);
+    auto* const      slots = reinterpret_cast<char*>(record + 1) + version_size;
     writer.write(slots, slots + 8 * fields.size(), fields.size(), identity.key);
     return {record};
 }
@@ -149,6 +164,7 @@ void StoredRecord::write(std::string& out) const
         .unused = 0,
         .rev = static_cast<std::uint64_t>(rev_),
         .sequence = number(sequence_),
+        .version = number(version()),
         .payload_hash = payload_hash_};
     out.append(reinterpret_cast<char const*>(&packed), sizeof packed);
     out.append(slots(), 8u * slot_count_ + size);  // the texts follow the slots
@@ -170,18 +186,20 @@ RecordRef StoredRecord::read(std::string_view& bytes, std::string_view did)
     if ((kind == Kind::repository ? key : authority(key)) != did) return {};
     if (!text_size(kind, {texts.data(), body.data(), packed.slot_count}, packed.key_size, packed.text_size)) return {};
 
-    auto* const memory = ::operator new(sizeof(StoredRecord) + slot_bytes + packed.text_size);
     Record const identity{
         .kind = kind,
         .did = did,
         .key = key,
         .rev = Revision{packed.rev},
         .sequence = Sequence{packed.sequence},
+        .version = Sequence{packed.version},
         .removed = packed.removed != 0,
         .payload_hash = packed.payload_hash,
         .fields = {}};
+    auto const  version_size = is_late(identity) ? sizeof(Sequence) : 0;
+    auto* const memory = ::operator new(sizeof(StoredRecord) + version_size + slot_bytes + packed.text_size);
     auto* const record = new (memory) StoredRecord(identity, packed.slot_count);
-    std::memcpy(static_cast<void*>(record + 1), body.data(), slot_bytes + packed.text_size);
+    std::memcpy(reinterpret_cast<char*>(record + 1) + version_size, body.data(), slot_bytes + packed.text_size);
     bytes.remove_prefix(sizeof packed + slot_bytes + packed.text_size);
     return {record};
 }
@@ -200,6 +218,7 @@ Record StoredRecord::view() const noexcept
         .key = key(),
         .rev = rev_,
         .sequence = sequence_,
+        .version = version(),
         .removed = removed_ != 0,
         .payload_hash = payload_hash_,
         .fields = fields()};

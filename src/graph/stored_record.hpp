@@ -19,7 +19,7 @@ namespace sluice::graph {
 class StoredRecord;
 using RecordRef = boost::intrusive_ptr<StoredRecord const>;
 
-// Followed in memory by its slots, its key, and the texts that are not part of the key.
+// Followed in memory by its version if that is not its sequence, its slots, its key, and the texts that are not part of the key.
 class StoredRecord {
 public:
     static constexpr std::size_t key_size_max = 0xffff;
@@ -40,6 +40,7 @@ public:
     std::string_view key() const noexcept { return {texts(), key_size_}; }
     Revision         rev() const noexcept { return rev_; }
     Sequence         sequence() const noexcept { return sequence_; }
+    Sequence         version() const noexcept;  // sequence(), unless its event came late
     bool             removed() const noexcept { return removed_; }
     Fields           fields() const noexcept { return {texts(), slots(), slot_count_}; }
     Record           view() const noexcept;
@@ -58,7 +59,8 @@ public:
 private:
     StoredRecord(Record const& identity, std::size_t field_count) noexcept;
 
-    char const* slots() const noexcept { return reinterpret_cast<char const*>(this + 1); }
+    char const* slots() const noexcept { return reinterpret_cast<char const*>(this + 1) + version_size(); }
+    std::size_t version_size() const noexcept { return late_ ? sizeof(Sequence) : 0; }
     char const* texts() const noexcept { return slots() + 8u * slot_count_; }
 
     friend void intrusive_ptr_add_ref(StoredRecord const* record) noexcept
@@ -75,7 +77,8 @@ private:
     mutable std::array<std::uint32_t, 2> positions_{};
     std::uint16_t                        key_size_;
     Kind                                 kind_;
-    std::uint8_t                         slot_count_ : 7;
+    std::uint8_t                         slot_count_ : 6;
+    std::uint8_t                         late_ : 1;  // its version is in front of the slots
     std::uint8_t                         removed_ : 1;
     Revision                             rev_;
     Sequence                             sequence_;

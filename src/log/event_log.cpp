@@ -14,10 +14,18 @@ struct DecisionHeader {
     std::uint32_t attempts;
     std::int64_t  at;
     std::uint32_t detail_size;
+    std::uint16_t did_size;
+    std::uint8_t  type_size;
+    Tier          tier;
+    std::uint64_t successor;
+    std::uint64_t version_of;
+    std::uint64_t record;
+    std::int64_t  received_at;
+    std::uint32_t bytes;
     std::uint32_t reserved;
 };
-static_assert(sizeof(DecisionHeader) == 24);
-constexpr std::uint8_t decision_version = 1;
+static_assert(sizeof(DecisionHeader) == 64);
+constexpr std::uint8_t decision_version = 2;
 
 // At most `max` bytes, without half a character at the end.
 std::string_view cut(std::string_view text, std::size_t max)
@@ -96,10 +104,34 @@ Result<> Continuity::check(StoredBlock const& block)
     return {};
 }
 
+Result<std::vector<Decision>> EventLog::decisions() const
+{
+    std::vector<Decision> all;
+    auto const            visited = visit_decisions(Sequence::none, [&](Decision const& decision) {
+        all.push_back(decision);
+        return true;
+    });
+    if (!visited) return visited.error();
+    return all;
+}
+
+Result<std::optional<Verdict>> newest_verdict(EventLog const& log, Sequence sequence)
+{
+    std::optional<Verdict> newest;
+    auto const             visited = log.visit_decisions(sequence, [&](Decision const& decision) {
+        if (decision.sequence != sequence) return false;
+        newest = decision.verdict;
+        return true;
+    });
+    if (!visited) return visited.error();
+    return newest;
+}
+
 std::string encode_decision(Decision const& decision)
 {
     auto const           reason = cut(decision.reason, decision_reason_max);
     auto const           detail = cut(decision.detail, decision_detail_max);
+    auto const&          subject = decision.subject;
     DecisionHeader const header{
         .version = decision_version,
         .verdict = static_cast<std::uint8_t>(decision.verdict),
@@ -107,10 +139,18 @@ std::string encode_decision(Decision const& decision)
         .attempts = decision.attempts,
         .at = decision.at.time_since_epoch().count(),
         .detail_size = static_cast<std::uint32_t>(detail.size()),
+        .did_size = static_cast<std::uint16_t>(subject.did.size()),
+        .type_size = static_cast<std::uint8_t>(subject.type.size()),
+        .tier = subject.tier,
+        .successor = number(decision.successor),
+        .version_of = number(subject.version),
+        .record = subject.record,
+        .received_at = subject.received_at.time_since_epoch().count(),
+        .bytes = subject.bytes,
         .reserved = 0,
     };
     std::string bytes(reinterpret_cast<char const*>(&header), sizeof header);
-    return bytes.append(reason).append(detail);
+    return bytes.append(reason).append(detail).append(subject.type).append(subject.did);
 }
 
 Result<Decision> decode_decision(Sequence sequence, std::string_view bytes)
@@ -123,23 +163,43 @@ Result<Decision> decode_decision(Sequence sequence, std::string_view bytes)
     DecisionHeader header;
     if (bytes.size() < sizeof header) return damaged("too short");
     std::memcpy(&header, bytes.data(), sizeof header);
-    if (header.version != decision_version || header.reserved != 0) return damaged("unknown version");
+    if (header.version != decision_version || header.reserved != 0 || index(header.tier) >= tier_count)
+        return damaged("unknown version");
     if (header.verdict < static_cast<std::uint8_t>(Verdict::dead_letter) ||
-        header.verdict > static_cast<std::uint8_t>(Verdict::dropped))
+        header.verdict > static_cast<std::uint8_t>(Verdict::redriven))
         return damaged("unknown verdict");
+    auto const texts_size =
+        header.reason_size + std::size_t{header.detail_size} + header.type_size + header.did_size;
     if (header.reason_size > decision_reason_max || header.detail_size > decision_detail_max ||
-        bytes.size() != sizeof header + header.reason_size + header.detail_size)
+        bytes.size() != sizeof header + texts_size)
         return damaged("impossible size");
 
-    auto const texts = bytes.substr(sizeof header);
-    return Decision{
+    auto       texts = bytes.substr(sizeof header);
+    auto const take = [&](std::size_t size) {
+        std::string text(texts.substr(0, size));
+        texts.remove_prefix(size);
+        return text;
+    };
+    Decision decision{
         .sequence = sequence,
         .verdict = Verdict{header.verdict},
         .attempts = header.attempts,
         .at = WallTime(std::chrono::microseconds(header.at)),
-        .reason = std::string(texts.substr(0, header.reason_size)),
-        .detail = std::string(texts.substr(header.reason_size)),
+        .reason = take(header.reason_size),
+        .detail = take(header.detail_size),
+        .successor = Sequence{header.successor},
+        .subject = {},
     };
+    decision.subject = {
+        .type = take(header.type_size),
+        .did = take(header.did_size),
+        .tier = header.tier,
+        .received_at = WallTime(std::chrono::microseconds(header.received_at)),
+        .bytes = header.bytes,
+        .record = header.record,
+        .version = Sequence{header.version_of},
+    };
+    return decision;
 }
 
 }  // namespace sluice::log

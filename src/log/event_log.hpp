@@ -7,6 +7,7 @@
 
 #include <sluice/result.hpp>
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -28,8 +29,20 @@ struct BlockHeader {
 static_assert(sizeof(BlockHeader) == 32);
 inline constexpr std::uint32_t block_magic = 0x314B4C53;  // "SLK1"
 
-// A durable verdict about a logged event. The newest of an event counts.
-enum class Verdict : std::uint8_t { dead_letter = 1, parked = 2, released = 3, dropped = 4 };
+// A durable verdict about a logged event. The newest of an event counts; an event with any is not applied itself.
+enum class Verdict : std::uint8_t {
+    dead_letter = 1,
+    parked = 2,    // waits for a processor, or behind an event of its record that was parked
+    released = 3,  // was parked; its copy, the successor, is applied instead
+    dropped = 4,   // an operator gave it up
+    redriven = 5,  // was a dead letter; its successor takes its place
+};
+
+// Whether an event of which this is the newest verdict counts as dead-lettered.
+constexpr bool is_dead(Verdict verdict)
+{
+    return verdict == Verdict::dead_letter || verdict == Verdict::dropped || verdict == Verdict::redriven;
+}
 
 struct Decision {
     Sequence      sequence{};  // of the event
@@ -38,6 +51,22 @@ struct Decision {
     WallTime      at{};
     std::string   reason;  // the error's reason
     std::string   detail;
+    Sequence      successor{};  // of released and redriven events
+
+    // The event, so that lists and searches need not read it.
+    struct Subject {
+        std::string   type, did;
+        Tier          tier{};
+        WallTime      received_at{};
+        std::uint32_t bytes{0};   // of its record in the log
+        std::uint64_t record{0};  // hash of its record's key; 0: unknown
+        Sequence      version{};  // whose place in the order of its record it has; its own, or its origin's
+
+        friend bool operator==(Subject const&, Subject const&) = default;
+    };
+    Subject subject{};
+
+    friend bool operator==(Decision const&, Decision const&) = default;
 };
 
 // A block read back. Owns its bytes; record views point into them.
@@ -111,14 +140,20 @@ public:
     // Blocks in order, starting with the one that holds `from`. Any thread; a cursor belongs to one.
     virtual std::unique_ptr<Cursor> blocks(Sequence from) const = 0;
 
-    // All decisions ordered by sequence, then by age. Any thread.
-    virtual Result<std::vector<Decision>> decisions() const = 0;
+    // Shows `visit` the decisions about `from` and later events, ordered by sequence, then by age, until it returns
+    // false. Any thread; sees what was durable when called.
+    virtual Result<> visit_decisions(Sequence from, std::function<bool(Decision const&)> const& visit) const = 0;
+    // All of them.
+    Result<std::vector<Decision>> decisions() const;
 
     // The last durable record. The appender's thread, or before it starts.
     virtual Sequence      last() const noexcept = 0;
     virtual std::uint64_t last_chain() const noexcept = 0;
     virtual WallTime      last_received_at() const noexcept = 0;
 };
+
+// What counts about an event; none: nothing was decided.
+Result<std::optional<Verdict>> newest_verdict(EventLog const& log, Sequence sequence);
 
 // What adapters store for a decision, and back. Longer texts are cut off.
 inline constexpr std::size_t decision_reason_max = 128;

@@ -114,17 +114,20 @@ std::unique_ptr<EventLog::Cursor> MemoryLog::blocks(Sequence from) const
     return std::make_unique<BlockCursor>(*this, from);
 }
 
-Result<std::vector<Decision>> MemoryLog::decisions() const
+Result<> MemoryLog::visit_decisions(Sequence from, std::function<bool(Decision const&)> const& visit) const
 {
-    std::lock_guard       lock(mutex_);
-    std::vector<Decision> all;
-    all.reserve(disk_.decisions.size());
-    for (auto const& [key, bytes] : disk_.decisions) {
-        auto decision = decode_decision(key.first, bytes);
-        if (!decision) return decision.error();
-        all.push_back(std::move(*decision));
+    std::vector<Decision> seen;
+    {
+        std::lock_guard lock(mutex_);
+        for (auto it = disk_.decisions.lower_bound({from, 0}); it != disk_.decisions.end(); ++it) {
+            auto decision = decode_decision(it->first.first, it->second);
+            if (!decision) return decision.error();
+            seen.push_back(std::move(*decision));
+        }
     }
-    return all;
+    for (auto const& decision : seen)
+        if (!visit(decision)) break;
+    return {};
 }
 
 }  // namespace sluice::log

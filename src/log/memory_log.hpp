@@ -23,7 +23,7 @@ public:
     Result<>                                   check_space() override { return {}; }
     Result<std::shared_ptr<StoredBlock const>> read(Sequence sequence) const override;
     std::unique_ptr<Cursor>                    blocks(Sequence from) const override;
-    Result<std::vector<Decision>>              decisions() const override;
+    Result<> visit_decisions(Sequence from, std::function<bool(Decision const&)> const& visit) const override;
 
     Sequence      last() const noexcept override { return last_; }
     std::uint64_t last_chain() const noexcept override { return last_chain_; }

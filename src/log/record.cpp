@@ -43,7 +43,7 @@ std::uint32_t write_record(RecordDraft const& draft, std::string& out)
         if (to_copy(draft.texts[i])) texts_size += draft.texts[i].size();
 
     std::size_t const payload_offset =
-        sizeof(RecordHeader) + slots_size + draft.type.size() + draft.did.size() + draft.id.size() + texts_size;
+        sizeof(RecordHeader) + slots_size + origin_size(draft.kind) + draft.type.size() + draft.did.size() + draft.id.size() + texts_size;
     std::size_t const size = aligned(payload_offset + draft.payload.size());
     std::size_t const offset = out.size();
     SLUICE_ASSERT(offset + size <= std::numeric_limits<std::int32_t>::max());
@@ -60,12 +60,18 @@ std::uint32_t write_record(RecordDraft const& draft, std::string& out)
     header.type_size = static_cast<std::uint8_t>(draft.type.size());
     header.slot_count = static_cast<std::uint8_t>(draft.slot_count);
     header.tier = static_cast<std::uint8_t>(draft.tier);
+    header.kind = draft.kind;
 
     out.resize(offset + size);
     char* const base = out.data() + offset;
     std::memcpy(base, &header, sizeof header);
     char* slot_at = base + sizeof header;
-    char* at = copy(slot_at + slots_size, draft.type);
+    char* at = slot_at + slots_size;
+    if (auto const origin = origin_size(draft.kind); origin != 0) {
+        std::memcpy(at, &draft.origin, origin);
+        at += origin;
+    }
+    at = copy(at, draft.type);
     at = copy(at, draft.did);
     at = copy(at, draft.id);
     for (std::size_t i = 0; i < draft.slot_count; ++i) {
@@ -93,10 +99,10 @@ bool LoggedRecord::check(std::string_view bytes) noexcept
     RecordHeader header;
     std::memcpy(&header, bytes.data(), sizeof header);
     if (header.size > bytes.size()) return false;
-    if (header.slot_count > Fields::max || header.tier >= tier_count) return false;
+    if (header.slot_count > Fields::max || header.tier >= tier_count || header.kind > RecordKind::control) return false;
 
-    std::size_t const texts_offset =
-        sizeof header + header.slot_count * sizeof(std::uint64_t) + header.type_size + header.did_size + header.id_size;
+    std::size_t const texts_offset = sizeof header + header.slot_count * sizeof(std::uint64_t) +
+                                     origin_size(header.kind) + header.type_size + header.did_size + header.id_size;
     if (texts_offset > header.payload_offset) return false;
     std::size_t const end = std::size_t{header.payload_offset} + header.payload_size;
     if (aligned(end) != header.size) return false;
@@ -104,11 +110,20 @@ bool LoggedRecord::check(std::string_view bytes) noexcept
     return bytes.substr(end, header.size - end).find_first_not_of('\0') == std::string_view::npos;
 }
 
+Origin LoggedRecord::origin() const noexcept
+{
+    Origin origin;
+    if (origin_size(header_.kind) != 0) std::memcpy(&origin, bytes_ + origin_offset(), sizeof origin);
+    return origin;
+}
+
 Event LoggedRecord::event(Sequence sequence, WallTime received_at) const noexcept
 {
+    auto const from = origin();
     return {
         .sequence = sequence,
-        .received_at = received_at,
+        .version = from.version,
+        .received_at = from.version == Sequence::none ? received_at : from.received_at,
         .tier = tier(),
         .rev = Revision{header_.rev},
         .type = type(),

@@ -1,7 +1,8 @@
 // The layout of one logged event, and how it is written and read.
 //
-//   header | slots | type | did | event id | texts | payload | zeros to a multiple of 8        little-endian
+//   header | slots | origin | type | did | event id | texts | payload | zeros to a multiple of 8        little-endian
 //
+// An origin is there in records made from another event: redrives and releases.
 // Slots and texts are what decoding found in the payload, so that nobody after the decoder parses JSON. A text that
 // stands in the payload without escapes is not copied: its slot points there.
 #pragma once
@@ -12,6 +13,24 @@
 #include <string_view>
 
 namespace sluice::log {
+
+// What a record is. Producers send events; the others are made by the server.
+enum class RecordKind : std::uint8_t {
+    event,
+    redrive,  // an event again, or an edited one: the successor of a dead letter; accepted like any other event
+    release,  // an event that was parked and can run now: it was accepted already
+    control,  // what an operator or a job did: no event, in no lane
+};
+constexpr bool is_accepted(RecordKind kind) { return kind == RecordKind::event || kind == RecordKind::redrive; }
+
+// Which event a record was made from.
+struct Origin {
+    Sequence cause{};    // the event it takes the place of
+    Sequence version{};  // whose place in the order of its record it keeps; none: its own, like a new event
+    WallTime received_at{};  // of that one
+
+    friend bool operator==(Origin const&, Origin const&) = default;
+};
 
 struct RecordHeader {
     std::uint64_t chain;           // hash of the record before and of this one up to its payload; set by the appender
@@ -27,15 +46,24 @@ struct RecordHeader {
     std::uint8_t  type_size;
     std::uint8_t  slot_count;
     std::uint8_t  tier;
-    std::uint8_t  reserved[7];
+    RecordKind    kind;
+    std::uint8_t  reserved[6];
 };
 static_assert(sizeof(RecordHeader) == 64);
+
+// Bytes of the origin in a record of that kind.
+constexpr std::size_t origin_size(RecordKind kind)
+{
+    return kind == RecordKind::redrive || kind == RecordKind::release ? sizeof(Origin) : 0;
+}
 
 // What the decoder hands to write_record. Views; texts inside `payload` are recognised by their address.
 struct RecordDraft {
     std::string_view type, did, id, payload;
     Tier             tier{};
     Revision         rev{};
+    RecordKind       kind{};
+    Origin           origin{};  // of redrives and releases
     std::uint16_t    schema_version{0};
     std::size_t      slot_count{0};
     std::uint64_t    integers[Fields::max]{};  // used where texts[i].data() is null; Fields::absent when absent
@@ -60,6 +88,8 @@ public:
     std::string_view    stored_id() const noexcept { return {did().data() + header_.did_size, header_.id_size}; }
     std::string_view    payload() const noexcept { return {bytes_ + header_.payload_offset, header_.payload_size}; }
     Tier                tier() const noexcept { return Tier{header_.tier}; }
+    RecordKind          kind() const noexcept { return header_.kind; }
+    Origin              origin() const noexcept;  // empty when the record is made from no other event
 
     Event event(Sequence sequence, WallTime received_at) const noexcept;
 
@@ -76,7 +106,8 @@ public:
     bool payload_intact() const noexcept;
 
 private:
-    std::size_t type_offset() const noexcept { return sizeof(RecordHeader) + 8u * header_.slot_count; }
+    std::size_t origin_offset() const noexcept { return sizeof(RecordHeader) + 8u * header_.slot_count; }
+    std::size_t type_offset() const noexcept { return origin_offset() + origin_size(header_.kind); }
 
     char const*  bytes_;
     RecordHeader header_;

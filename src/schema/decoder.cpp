@@ -85,9 +85,21 @@ std::optional<DecodeError> Decoder::decode(std::string_view json, std::string& o
     return std::nullopt;
 }
 
+std::optional<DecodeError> Decoder::succeed(
+    log::LoggedRecord const& record, log::RecordKind kind, log::Origin origin, std::string_view payload,
+    std::string& out, Decoded& decoded)
+{
+    impl_->event.reset(record, payload);
+    impl_->event.make_successor(kind, origin);
+    if (auto error = impl_->read(payload, Impl::Role::payload)) return error;
+    if (auto error = impl_->write(out, decoded.offset)) return error;
+    decoded.tier = record.tier();
+    return std::nullopt;
+}
+
 std::optional<DecodeError> Decoder::redecode(log::LoggedRecord const& record, std::string& out)
 {
-    impl_->event.reset(record);
+    impl_->event.reset(record, record.payload());
     if (auto error = impl_->read(record.payload(), Impl::Role::payload)) return error;
     std::uint32_t offset = 0;
     if (auto error = impl_->write(out, offset)) return error;

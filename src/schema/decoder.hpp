@@ -18,8 +18,9 @@ namespace sluice::schema {
 class SchemaSet {
 public:
     struct Entry {
-        Processor const* processor{nullptr};
-        EventType const* type{nullptr};
+        Processor const*           processor{nullptr};
+        EventType const*           type{nullptr};
+        std::optional<std::size_t> uri{};  // the field that is the record's key, if it has one
     };
 
     // Two processors with one event type are a bug: asserts.
@@ -75,6 +76,12 @@ public:
     // Slots of an event whose record was written with another version of its processor's fields. Appends a record
     // with the same bytes and new slots to `out`; nullopt result means it no longer decodes: error says why.
     std::optional<DecodeError> redecode(log::LoggedRecord const& record, std::string& out);
+
+    // Appends the record that takes the place of `record`: its envelope without the id, of another kind and origin,
+    // with `payload`, which is followed by `padding` readable bytes.
+    std::optional<DecodeError> succeed(
+        log::LoggedRecord const& record, log::RecordKind kind, log::Origin origin, std::string_view payload,
+        std::string& out, Decoded& decoded);
 
 private:
     struct Impl;

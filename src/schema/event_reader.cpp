@@ -42,15 +42,9 @@ bool equals_ignoring_case(std::string_view text, std::string_view lower) noexcep
 
 }  // namespace
 
-EventReader::Names::Names(Processor const& processor) : fields("/payload", processor.fields)
-{
-    for (std::size_t i = 0; i < processor.fields.size(); ++i)
-        if (canonical_name(processor.fields[i].names) == "uri") uri = i;
-}
-
 EventReader::EventReader(SchemaSet const& schemas) : schemas_(schemas), envelope_names_("", envelope)
 {
-    for (auto const* const processor : schemas.processors()) names_.emplace(processor, *processor);
+    for (auto const* const processor : schemas.processors()) names_.try_emplace(processor, "/payload", processor->fields);
 }
 
 void EventReader::clear()
@@ -58,6 +52,8 @@ void EventReader::clear()
     entry_ = nullptr;
     draft_.type = draft_.did = draft_.id = draft_.payload = {};
     draft_.rev = Revision::none;
+    draft_.kind = {};
+    draft_.origin = {};
     draft_.schema_version = 0;
     draft_.slot_count = 0;
     tier_.reset();
@@ -73,16 +69,25 @@ void EventReader::reset(std::string_view json)
     json_ = json;
 }
 
-void EventReader::reset(log::LoggedRecord const& record)
+void EventReader::reset(log::LoggedRecord const& record, std::string_view json)
 {
     clear();
-    json_ = record.payload();
+    json_ = json;
     use_type(record.type());
     draft_.did = record.did();
     draft_.id = record.stored_id();
     draft_.rev = Revision{record.header().rev};
+    draft_.kind = record.kind();
+    draft_.origin = record.origin();
     tier_ = record.tier();
-    members_ = bit(event_type) | bit(did);
+    members_ = bit(event_type) | bit(did) | bit(event_id);
+}
+
+void EventReader::make_successor(log::RecordKind kind, log::Origin origin)
+{
+    draft_.id = {};
+    draft_.kind = kind;
+    draft_.origin = origin;
 }
 
 std::optional<std::size_t> EventReader::unread_payload() const noexcept
@@ -138,7 +143,7 @@ EventReader::Target EventReader::member(Target whole, JsonName const& name, std:
 {
     FieldNames const* names = nullptr;
     if (whole.role == Role::payload_object)
-        names = entry_ ? &entry_names_->fields : nullptr;
+        names = entry_ ? entry_names_ : nullptr;
     else
         names = whole.role == Role::envelope ? &envelope_names_ : whole.name->inside.get();
 
@@ -381,8 +386,8 @@ void EventReader::check_missing()
 // One record, one lane: a record lies in the repository of the DID whose lane its event takes.
 void EventReader::check_owner()
 {
-    if (!entry_ || !entry_names_->uri || draft_.did.empty()) return;
-    auto const uri = *entry_names_->uri;
+    if (!entry_ || !entry_->uri || draft_.did.empty()) return;
+    auto const uri = *entry_->uri;
     if ((kept_ & bit(uri)) && authority(draft_.texts[uri]) != draft_.did)
         fail(pointer_to("/payload", "uri"), "did_mismatch", "must begin with at:// and the event's did");
 }
@@ -390,13 +395,13 @@ void EventReader::check_owner()
 // The same operation of the same repository always gets the same id. Without a uri, its payload says which it is.
 void EventReader::derive_id()
 {
-    bool const has_uri = entry_ && entry_names_->uri && (kept_ & bit(*entry_names_->uri));
+    bool const has_uri = entry_ && entry_->uri && (kept_ & bit(*entry_->uri));
     struct {
         Hash128       did, subject, type;
         std::uint64_t rev, has_uri;
     } const operation{
         hash128(draft_.did),
-        hash128(has_uri ? draft_.texts[*entry_names_->uri] : draft_.payload),
+        hash128(has_uri ? draft_.texts[*entry_->uri] : draft_.payload),
         hash128(draft_.type),
         static_cast<std::uint64_t>(draft_.rev),
         has_uri,

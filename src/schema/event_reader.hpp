@@ -38,7 +38,9 @@ public:
     // Begins an event. Views given and visited must stay until its record is written.
     void reset(std::string_view json);
     // As if an envelope had been visited that says what this record does, except for its payload.
-    void reset(log::LoggedRecord const& record);
+    void reset(log::LoggedRecord const& record, std::string_view json);
+    // From here on the event is made from another one: it has no id.
+    void make_successor(log::RecordKind kind, log::Origin origin);
 
     // The payload stood before its type, so that its fields were passed over: the token to visit as Role::payload.
     std::optional<std::size_t> unread_payload() const noexcept;
@@ -61,12 +63,6 @@ public:
 private:
     enum Member : std::size_t { event_type, payload, did, priority, event_id, rev, timestamp };
     static constexpr std::size_t errors_max = 16;
-
-    struct Names {
-        explicit Names(Processor const& processor);
-        FieldNames                 fields;
-        std::optional<std::size_t> uri;  // the field of this name
-    };
 
     void clear();
     void fail(std::string pointer, char const* code, char const* detail);
@@ -92,12 +88,12 @@ private:
 
     SchemaSet const&                            schemas_;
     FieldNames                                  envelope_names_;
-    std::unordered_map<Processor const*, Names> names_;
+    std::unordered_map<Processor const*, FieldNames> names_;
 
     std::string_view        json_;
     SchemaSet::Entry const* entry_{nullptr};
     SchemaSet::Entry const* last_entry_{nullptr};   // of the type looked up last: the next is often the same
-    Names const*            entry_names_{nullptr};  // of last_entry_
+    FieldNames const*       entry_names_{nullptr};  // of last_entry_
     log::RecordDraft        draft_;
     std::optional<Tier>     tier_;
     std::uint32_t           members_{0};  // bits of envelope members that are present

@@ -43,7 +43,7 @@ protected:
         ASSERT_TRUE(found);
         auto const expected = history.sorted_decisions(history.decisions.size());
         ASSERT_EQ(found->size(), expected.size());
-        for (std::size_t i = 0; i < expected.size(); ++i) EXPECT_TRUE(same((*found)[i], expected[i])) << i;
+        for (std::size_t i = 0; i < expected.size(); ++i) EXPECT_EQ((*found)[i], expected[i]) << i;
     }
 
     std::unique_ptr<LogStorage>    storage = GetParam().make_storage();

@@ -25,16 +25,24 @@ struct History {
     }
 };
 
-inline bool same(log::Decision const& a, log::Decision const& b)
-{
-    return a.sequence == b.sequence && a.verdict == b.verdict && a.attempts == b.attempts && a.at == b.at &&
-           a.reason == b.reason && a.detail == b.detail;
-}
-
 inline log::Decision decision_of(Sequence sequence, std::string detail)
 {
-    return {sequence,      log::Verdict::parked, 2, WallTime(std::chrono::microseconds(77)),
-            "test_reason", std::move(detail)};
+    return {
+        .sequence = sequence,
+        .verdict = log::Verdict::parked,
+        .attempts = 2,
+        .at = WallTime(std::chrono::microseconds(77)),
+        .reason = "test_reason",
+        .detail = std::move(detail),
+        .successor = Sequence{number(sequence) + 1},
+        .subject = {
+            .type = "test.type",
+            .did = "did:plc:tests",
+            .tier = Tier::high,
+            .received_at = WallTime(std::chrono::microseconds(76)),
+            .bytes = 100,
+            .record = 0x123456789abcdef0,
+            .version = sequence}};
 }
 
 class LogWriter {

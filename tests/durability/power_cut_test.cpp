@@ -56,7 +56,7 @@ void audit_decisions(std::vector<log::Decision> const& found, Ledger const& ledg
         return;
     }
     auto const expected = ledger.history.sorted_decisions(found.size());
-    for (std::size_t i = 0; i < found.size(); ++i) audit.changed += !same(found[i], expected[i]);
+    for (std::size_t i = 0; i < found.size(); ++i) audit.changed += !(found[i] == expected[i]);
 }
 
 Audit audit(Result<std::unique_ptr<log::EventLog>> const& log, Ledger const& ledger)
@@ -213,7 +213,11 @@ public:
         return log_->read(sequence);
     }
     std::unique_ptr<Cursor>            blocks(Sequence from) const override { return log_->blocks(from); }
-    Result<std::vector<log::Decision>> decisions() const override { return log_->decisions(); }
+    Result<> visit_decisions(
+        Sequence from, std::function<bool(log::Decision const&)> const& visit) const override
+    {
+        return log_->visit_decisions(from, visit);
+    }
     Sequence                           last() const noexcept override { return last_; }
     std::uint64_t                      last_chain() const noexcept override { return chain_; }
     WallTime                           last_received_at() const noexcept override { return received_at_; }

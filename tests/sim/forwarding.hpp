@@ -15,7 +15,11 @@ public:
     Result<> check_space() override { return inner_.check_space(); }
     Result<std::shared_ptr<log::StoredBlock const>> read(Sequence s) const override { return inner_.read(s); }
     std::unique_ptr<Cursor>            blocks(Sequence from) const override { return inner_.blocks(from); }
-    Result<std::vector<log::Decision>> decisions() const override { return inner_.decisions(); }
+    Result<> visit_decisions(
+        Sequence from, std::function<bool(log::Decision const&)> const& visit) const override
+    {
+        return inner_.visit_decisions(from, visit);
+    }
     Sequence                           last() const noexcept override { return inner_.last(); }
     std::uint64_t                      last_chain() const noexcept override { return inner_.last_chain(); }
     WallTime                           last_received_at() const noexcept override { return inner_.last_received_at(); }

@@ -48,7 +48,7 @@ ThirdParty const third_parties[] = {
     {"boost/smart_ptr/", {"src/"}},
     {"boost/unordered/", {"src/"}},
     {"boost/asio", {"src/http/", "src/app/"}},
-    {"boost/json", {"src/http/", "src/app/"}},
+    {"boost/json", {"src/http/", "src/app/", "src/engine/"}},
     {"simdjson", {"src/schema/"}},
     {"xxhash", {"src/base/"}},
     {"rocksdb/", {"src/adapters/rocksdb/"}},

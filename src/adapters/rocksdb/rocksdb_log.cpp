@@ -118,7 +118,7 @@ public:
     {
         return std::make_unique<BlockCursor>(*database_, from);
     }
-    Result<std::vector<log::Decision>> decisions() const override;
+    Result<> visit_decisions(Sequence from, std::function<bool(log::Decision const&)> const& visit) const override;
 
     Sequence      last() const noexcept override { return last_; }
     std::uint64_t last_chain() const noexcept override { return last_chain_; }
@@ -306,19 +306,19 @@ Result<std::shared_ptr<log::StoredBlock const>> RocksdbLog::read(Sequence sequen
     return shared;
 }
 
-Result<std::vector<log::Decision>> RocksdbLog::decisions() const
+Result<> RocksdbLog::visit_decisions(
+    Sequence from, std::function<bool(log::Decision const&)> const& visit) const
 {
-    std::vector<log::Decision>               all;
     std::unique_ptr<rocksdb::Iterator> const it(database_->db().NewIterator(scan_options(0), database_->decisions()));
-    for (it->SeekToFirst(); it->Valid(); it->Next()) {
+    for (it->Seek(DecisionKey(from, 0).slice()); it->Valid(); it->Next()) {
         auto const key = DecisionKey::parse(it->key());
         if (!key) return foreign_key();
-        auto decision = log::decode_decision(key->sequence, it->value().ToStringView());
+        auto const decision = log::decode_decision(key->sequence, it->value().ToStringView());
         if (!decision) return decision.error();
-        all.push_back(std::move(*decision));
+        if (!visit(*decision)) return {};
     }
     if (!it->status().ok()) return damaged(it->status());
-    return all;
+    return {};
 }
 
 // Whether there is a database to open. Without CURRENT RocksDB would start a new one over the remains.

@@ -110,10 +110,11 @@ TEST_F(Deciding, ParksUnknownTypesAndDeadLettersTheRest)
 {
     auto const unknown = decide("test.unheard_of", "{}", 0);
     ASSERT_FALSE(unknown);
-    EXPECT_EQ(verdict_on(Sequence{3}, unknown.error(), 1, {}).verdict, log::Verdict::parked);
+    Event const event{.sequence = Sequence{3}, .type = "test.unheard_of", .did = "did:plc:a", .payload = "{}", .fields = {}};
+    EXPECT_EQ(verdict_on(event, unknown.error(), 1, {}, schemas_, {}).verdict, log::Verdict::parked);
 
     WallTime const at(std::chrono::days(1));
-    auto const     decision = verdict_on(Sequence{3}, {Errc::invalid, "not_today", "why"}, 4, at);
+    auto const     decision = verdict_on(event, {Errc::invalid, "not_today", "why"}, 4, at, schemas_, {});
     EXPECT_EQ(decision.sequence, Sequence{3});
     EXPECT_EQ(decision.verdict, log::Verdict::dead_letter);
     EXPECT_EQ(decision.attempts, 4u);

@@ -67,22 +67,20 @@ TEST(StoredBlock, AnotherKeyIsFound)
 
 Decision example()
 {
-    return {Sequence{9},
-            Verdict::dead_letter,
-            3,
-            WallTime(std::chrono::microseconds(-5)),
-            "owner_not_participant",
-            "the owner is neither"};
+    auto decision = test::decision_of(Sequence{9}, "the owner is neither");
+    decision.verdict = Verdict::dead_letter;
+    decision.at = WallTime(std::chrono::microseconds(-5));
+    return decision;
 }
 
 TEST(Decision, SurvivesEncoding)
 {
-    for (auto const verdict : {Verdict::dead_letter, Verdict::parked, Verdict::released, Verdict::dropped}) {
+    for (auto const verdict : {Verdict::dead_letter, Verdict::parked, Verdict::released, Verdict::dropped, Verdict::redriven}) {
         auto decision = example();
         decision.verdict = verdict;
         auto const decoded = decode_decision(Sequence{9}, encode_decision(decision));
         ASSERT_TRUE(decoded);
-        EXPECT_TRUE(test::same(*decoded, decision));
+        EXPECT_EQ(*decoded, decision);
     }
 }
 
@@ -108,7 +106,7 @@ TEST(Decision, OtherBytesAreRefused)
         changed[at] = value;
         return changed;
     };
-    for (auto const& changed : {with(0, 0), with(0, 2), with(1, 0), with(1, 5)}) {
+    for (auto const& changed : {with(0, 0), with(0, 1), with(1, 0), with(1, 6)}) {
         auto const decoded = decode_decision(Sequence{9}, changed);
         ASSERT_FALSE(decoded);
         EXPECT_EQ(decoded.error().reason, "damaged_decision");
