@@ -17,7 +17,7 @@ namespace sluice::http {
 namespace json = boost::json;
 
 struct Api::Route {
-    std::string_view path;
+    std::string_view path;  // as match_path takes it; the first route that fits a request counts
     Method           method;
     enum class Access : std::uint8_t { open, status, key } access;
     void (Api::*handle)(Request&, Reply);
@@ -106,8 +106,20 @@ Api::Api(Deps deps, ApiOptions options)
 Api::Route const* Api::find(Request const& request) const
 {
     for (auto const& route : routes())
-        if (route.path == request.path && matches(request.method, route.method)) return &route;
+        if (match_path(route.path, request.path) && matches(request.method, route.method)) return &route;
     return nullptr;
+}
+
+// The methods this path has, as the header Allow lists them; empty when there is no such path.
+std::string Api::allowed(std::string_view path)
+{
+    std::string methods;
+    for (auto const& route : routes()) {
+        auto const name = to_string(route.method);
+        if (!match_path(route.path, path) || methods.find(name) != methods.npos) continue;
+        methods.append(name).append(route.method == Method::get ? ", HEAD, " : ", ");
+    }
+    return methods.empty() ? methods : methods + "OPTIONS";
 }
 
 bool Api::known_host(std::string_view host) const
@@ -149,9 +161,7 @@ std::variant<BodyLimit, Response> Api::on_head(Request const& head) const
         return problem(421, "unknown_host", "this server does not answer for that Host; see http.hosts");
     auto const* const route = find(head);
     if (route == nullptr) {
-        std::string allow;
-        for (auto const& r : routes())
-            if (r.path == head.path) allow += r.method == Method::get ? "GET, HEAD, OPTIONS" : "POST, OPTIONS";
+        auto const allow = allowed(head.path);
         if (allow.empty()) return problem(404, "not_found", "there is no such route");
         if (head.method == Method::options) {
             Response response{.status = 204};
@@ -172,6 +182,9 @@ void Api::on_request(Request& request, Reply reply)
 {
     auto const* const route = find(request);
     if (route == nullptr) return reply(problem(404, "not_found", "there is no such route"));
+    auto tail = percent_decode(*match_path(route->path, request.path));
+    if (!tail) return reply(problem(400, tail.error().reason, tail.error().detail));
+    request.path_tail = std::move(*tail);
     (this->*route->handle)(request, std::move(reply));
 }
 

@@ -48,7 +48,8 @@ public:
 private:
     struct Route;
     static std::span<Route const> routes();
-    Route const* find(Request const& request) const;
+    Route const*       find(Request const& request) const;
+    static std::string allowed(std::string_view path);
     std::optional<Problem> authorise(Route const& route, Request const& head) const;
     bool                   known_host(std::string_view host) const;
 

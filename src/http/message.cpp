@@ -146,6 +146,16 @@ Result<std::string> percent_decode(std::string_view text)
     return out;
 }
 
+std::optional<std::string_view> match_path(std::string_view route, std::string_view path) noexcept
+{
+    if (!route.ends_with("/*")) return route == path ? std::optional(std::string_view{}) : std::nullopt;
+    auto const folder = route.substr(0, route.size() - 1);
+    if (!path.starts_with(folder)) return std::nullopt;
+    auto const segment = path.substr(folder.size());
+    if (segment.empty() || segment.find('/') != segment.npos) return std::nullopt;
+    return segment;
+}
+
 Result<Query> Query::parse(std::string_view raw)
 {
     Query query;

@@ -45,6 +45,7 @@ struct Request {
     bool                    http_1_0{};
     bool                    expects_continue{};
     std::string_view        path;          // as sent, percent-encoded
+    std::string             path_tail;     // what stood for the "*" of the route's path, decoded; set for its handler
     std::string_view        query;         // what follows '?', as sent
     std::string_view        host;          // empty when HTTP/1.0 sent none
     std::string_view        content_type;  // empty when there is none
@@ -77,6 +78,10 @@ void serialise(std::string& out, Response const& response, Framing framing);
 
 // "%41" is "A"; '+' stays. `invalid` bad_percent_encoding when a '%' is not followed by two hex digits.
 Result<std::string> percent_decode(std::string_view text);
+
+// Whether a route's path takes the path of a request. One that ends in "/*" takes one more segment, of at least one
+// byte, in its place; that is returned as sent, and nothing for other routes.
+std::optional<std::string_view> match_path(std::string_view route, std::string_view path) noexcept;
 
 // The parameters of a query string, decoded.
 class Query {

@@ -101,5 +101,20 @@ TEST(Query, NamesUnknownAndRepeatedParameters)
     EXPECT_EQ(parse("a=1&b=1&%61=2").only({"a", "b"}).error().reason, "duplicate_parameter");
 }
 
+TEST(MatchPath, TakesExactlyThePathOfTheRoute)
+{
+    EXPECT_EQ(match_path("/a/b", "/a/b"), "");
+    for (auto const* path : {"/a", "/a/", "/a/b/", "/a/bc", "/a/B", "/", ""})
+        EXPECT_EQ(match_path("/a/b", path), std::nullopt) << path;
+}
+
+TEST(MatchPath, TakesOneMoreSegmentForAStar)
+{
+    EXPECT_EQ(match_path("/a/*", "/a/17"), "17");
+    EXPECT_EQ(match_path("/a/*", "/a/x%2Fy"), "x%2Fy");
+    for (auto const* path : {"/a", "/a/", "/a/1/", "/a/1/2", "/a//1", "/b/1", "/A/1", "/aa/1"})
+        EXPECT_EQ(match_path("/a/*", path), std::nullopt) << path;
+}
+
 }  // namespace
 }  // namespace sluice::http
