@@ -67,7 +67,7 @@ public:
           cache_(config.cache, clock_), answers_(*graph_, config.cache.keys_max != 0 ? &cache_ : nullptr),
           rates_(engine_, clock_),
           ingest_(io_, engine_, rates_, schemas_, [this](engine::BlockRef block) { runner_.submit(std::move(block)); }),
-          api_({engine_, log_, *graph_, answers_, clock_, rates_, ingest_, [this] { return metrics(); }},
+          api_({engine_, log_, *graph_, answers_, clock_, rates_, ingest_, background_, [this] { return metrics(); }},
                api_options(config)),
           server_(io_, clock_, {},
                   {.on_head = [this](http::Request const& head) { return api_.on_head(head); },
@@ -111,6 +111,7 @@ public:
         std::fflush(stdout);
 
         io_.run();
+        background_.stop();
         runner_.stop();
         if (exit_ == Exit::ok && engine_.log_failed()) exit_ = exit_code(engine_.log_failure());
         spdlog::info("stopped last_sequence={}", number(engine_.state().last_sequence));
@@ -254,6 +255,7 @@ private:
     cache::Answers                            answers_;
     http::Rates                               rates_;
     http::Ingest                              ingest_;
+    http::Background                          background_{io_};
     http::Api                                 api_;
     http::Server                              server_;
     engine::Runner                            runner_;

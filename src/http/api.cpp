@@ -218,24 +218,18 @@ json::object seven_fields(engine::Engine const& engine, Rates const& rates)
 
 void Api::event_metrics(Request&, Reply reply) { reply(answer(seven_fields(deps_.engine, deps_.rates))); }
 
-void Api::dead_letters(Request& request, Reply reply)
+namespace {
+
+Response list_dead_letters(log::EventLog const& log, std::size_t limit)
 {
-    auto const query = Query::parse(request.query);
-    if (!query || !query->only({"limit"})) return reply(problem(400, "bad_query", "only ?limit is known"));
-    std::size_t limit = 100;
-    if (auto const text = query->get("limit")) {
-        auto const [end, error] = std::from_chars(text->data(), text->data() + text->size(), limit);
-        if (error != std::errc{} || end != text->data() + text->size() || limit == 0 || limit > 1000)
-            return reply(problem(400, "bad_query", "limit is a number from 1 to 1000"));
-    }
-    auto decisions = deps_.log.decisions();
-    if (!decisions) return reply(problem(500, decisions.error().reason, "the decisions cannot be read"));
+    auto decisions = log.decisions();
+    if (!decisions) return problem(500, decisions.error().reason, "the decisions cannot be read");
     std::erase_if(*decisions, [](auto const& d) { return d.verdict != log::Verdict::dead_letter; });
     auto const count = decisions->size();
 
     json::array events;  // the newest first
     for (auto d = decisions->rbegin(); d != decisions->rend() && events.size() < limit; ++d) {
-        auto const block = deps_.log.read(d->sequence);
+        auto const block = log.read(d->sequence);
         if (!block || !*block) continue;
         auto const record = (*block)->record(number(d->sequence) - number((*block)->first()));
         events.push_back({
@@ -246,7 +240,22 @@ void Api::dead_letters(Request& request, Reply reply)
                          {"error", d->detail}}}},
         });
     }
-    reply(answer(json::object{{"count", count}, {"events", std::move(events)}}));
+    return answer(json::object{{"count", count}, {"events", std::move(events)}});
+}
+
+}  // namespace
+
+void Api::dead_letters(Request& request, Reply reply)
+{
+    auto const query = Query::parse(request.query);
+    if (!query || !query->only({"limit"})) return reply(problem(400, "bad_query", "only ?limit is known"));
+    std::size_t limit = 100;
+    if (auto const text = query->get("limit")) {
+        auto const [end, error] = std::from_chars(text->data(), text->data() + text->size(), limit);
+        if (error != std::errc{} || end != text->data() + text->size() || limit == 0 || limit > 1000)
+            return reply(problem(400, "bad_query", "limit is a number from 1 to 1000"));
+    }
+    deps_.background.run(std::move(reply), [&log = deps_.log, limit] { return list_dead_letters(log, limit); });
 }
 
 void Api::health(Request&, Reply reply)

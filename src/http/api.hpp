@@ -4,6 +4,7 @@
 #include "cache/answers.hpp"
 #include "engine/engine.hpp"
 #include "graph/conviction.hpp"
+#include "http/background.hpp"
 #include "http/ingest.hpp"
 #include "http/rates.hpp"
 #include "http/server.hpp"
@@ -34,6 +35,7 @@ public:
         Clock const&                 clock;
         Rates const&                 rates;
         Ingest&                      ingest;
+        Background&                  background;  // reads of the log; stopped before the others go
         std::function<std::string()> metrics;  // the text of /metrics
     };
 

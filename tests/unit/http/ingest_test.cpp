@@ -59,7 +59,8 @@ struct World {
     int ready()
     {
         cache::Answers reads(*graph, nullptr);
-        Api            api({engine, log, *graph, reads, clock, rates, ingest, [] { return std::string(); }}, {});
+        Background     background(io);
+        Api            api({engine, log, *graph, reads, clock, rates, ingest, background, [] { return std::string(); }}, {});
         Request        request;
         request.method = Method::get;
         request.path = "/health/ready";
