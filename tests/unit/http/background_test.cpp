@@ -31,7 +31,8 @@ protected:
     // Until so many answers have been given.
     void serve(std::size_t count)
     {
-        for (int turns = 0; answers_->statuses.size() + static_cast<std::size_t>(answers_->abandoned) < count; ++turns) {
+        auto const given = [&] { return answers_->statuses.size() + static_cast<std::size_t>(answers_->abandoned); };
+        for (int turns = 0; given() < count; ++turns) {
             ASSERT_LT(turns, 2000);
             io_.restart();
             io_.run_for(std::chrono::milliseconds(10));
