@@ -42,7 +42,10 @@ std::string encode(CheckpointHeader const& header)
     append_number<std::uint64_t>(out, header.position.stale);
     append_number<std::uint64_t>(out, header.chain);
     append_number<std::uint64_t>(out, header.position.unsettled.size());
-    for (auto const sequence : header.position.unsettled) append_number<Sequence>(out, sequence);
+    for (auto const& range : header.position.unsettled) {
+        append_number<Sequence>(out, range.first);
+        append_number<std::uint64_t>(out, range.count);
+    }
     append_number<std::uint64_t>(out, header.controls.size());
     return out += header.controls + header.processors;
 }
@@ -53,9 +56,9 @@ std::optional<CheckpointHeader> decode(std::string_view bytes)
     std::uint64_t    count = 0;
     bool const whole = take(bytes, header.number) && take(bytes, header.base) && take(bytes, header.position.last) &&
                        take(bytes, header.position.stale) && take(bytes, header.chain) && take(bytes, count);
-    if (!whole || count > bytes.size() / sizeof(Sequence)) return std::nullopt;
+    if (!whole || count > bytes.size() / sizeof(SequenceRange)) return std::nullopt;
     header.position.unsettled.resize(count);
-    for (auto& sequence : header.position.unsettled) take(bytes, sequence);
+    for (auto& range : header.position.unsettled) (void)(take(bytes, range.first) && take(bytes, range.count));
     std::uint64_t controls = 0;
     if (!take(bytes, controls) || controls > bytes.size()) return std::nullopt;
     header.controls = bytes.substr(0, controls);
@@ -236,9 +239,12 @@ private:
     Result<> check_fits(CheckpointHeader const& header) const
     {
         auto const& [last, stale, unsettled] = header.position;
-        bool const in_order = std::ranges::adjacent_find(unsettled, std::greater_equal<>{}) == unsettled.end();
-        if (!in_order || (!unsettled.empty() && (unsettled.front() == Sequence::none || unsettled.back() > last)))
-            return refusal("has an impossible position");
+        auto before = Sequence::none;
+        for (auto const& [first, count] : unsettled) {
+            bool const fits = first > before && first <= last && count > 0 && count <= number(last) - number(first) + 1;
+            if (!fits) return refusal("has an impossible position");
+            before = Sequence{number(first) + count - 1};
+        }
         if (header.processors != processors_)
             return Error{Errc::invalid, "other_processors", "was made with other versions of the processors"};
         if (last > log_.last()) return refusal("is ahead of the log");
@@ -262,7 +268,7 @@ private:
 
 Sequence watermark_of(Position const& position)
 {
-    return position.unsettled.empty() ? position.last : Sequence{number(position.unsettled.front()) - 1};
+    return position.unsettled.empty() ? position.last : Sequence{number(position.unsettled.front().first) - 1};
 }
 
 Checkpoint load_checkpoint(

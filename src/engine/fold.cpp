@@ -224,7 +224,7 @@ Result<Verdicts> read_verdicts(FoldDeps const& deps, Position const& position)
     if (!visited) return visited.error();
     if (last) take(*last);
     for (auto const& [copy, record, version] : copied) {
-        bool const is_settled = copy <= position.last && !std::ranges::binary_search(position.unsettled, copy);
+        bool const is_settled = copy <= position.last && !position.is_unsettled(copy);
         if (!is_settled && !std::ranges::binary_search(verdicts.decided, copy))
             deps.parking.expect_copy(record, version);
     }
@@ -247,13 +247,18 @@ Result<> read_rest(log::EventLog const& log, Folded& folded, Take take)
 
 Result<> fold_unsettled(log::EventLog const& log, Given const& given, Folder& folder)
 {
-    for (auto const sequence : given.checkpoint.position.unsettled) {
-        auto const block = log.read(sequence);
-        if (!block) return block.error();
-        if (!*block) return Error{Errc::corrupt, "gap", "no event " + std::to_string(number(sequence))};
-        auto const record = (*block)->record(number(sequence) - number((*block)->first()));
-        if (auto const done = folder.fold(record, sequence, (*block)->received_at()); !done) return done;
-    }
+    std::shared_ptr<log::StoredBlock const> block;
+    for (auto const& range : given.checkpoint.position.unsettled)
+        for (auto sequence = range.first; sequence <= range.last(); sequence = next(sequence)) {
+            if (!block || number(sequence) - number(block->first()) >= block->size()) {
+                auto read = log.read(sequence);
+                if (!read) return read.error();
+                if (!*read) return Error{Errc::corrupt, "gap", "no event " + std::to_string(number(sequence))};
+                block = std::move(*read);
+            }
+            auto const record = block->record(number(sequence) - number(block->first()));
+            if (auto const done = folder.fold(record, sequence, block->received_at()); !done) return done;
+        }
     return {};
 }
 

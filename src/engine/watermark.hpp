@@ -3,19 +3,32 @@
 
 #include <sluice/event.hpp>
 
+#include <array>
 #include <cstddef>
-#include <deque>
+#include <map>
 #include <mutex>
 #include <span>
 #include <vector>
 
 namespace sluice::engine {
 
+// Neighbours in the log.
+struct SequenceRange {
+    Sequence      first{};
+    std::uint64_t count{0};
+
+    Sequence last() const noexcept { return Sequence{number(first) + count - 1}; }
+    friend bool operator==(SequenceRange const&, SequenceRange const&) = default;
+};
+
 // What is settled at one moment.
 struct Position {
-    Sequence              last{};     // the highest logged
-    std::uint64_t         stale{0};   // settled events that were stale
-    std::vector<Sequence> unsettled;  // up to `last`, ascending
+    Sequence                   last{};     // the highest logged
+    std::uint64_t              stale{0};   // settled events that were stale
+    std::vector<SequenceRange> unsettled;  // up to `last`, ascending, with gaps between them; none is empty
+
+    std::uint64_t unsettled_events() const noexcept;
+    bool          is_unsettled(Sequence sequence) const noexcept;
 };
 
 // Any thread.
@@ -30,7 +43,7 @@ public:
     virtual Position position() const = 0;
 };
 
-// Remembers the unsettled and, between them, some of the settled: at most twice the unsettled and a constant.
+// A bit for each event of those stretches of the log that have an unsettled one; of the others nothing.
 class DenseWatermark final : public Watermark {
 public:
     void     start(Sequence settled_through, std::uint64_t stale) override;
@@ -41,17 +54,17 @@ public:
     Position position() const override;
 
 private:
-    struct Entry {
-        Sequence sequence;
-        bool     settled;
-    };
-    void compact();
+    static constexpr std::uint64_t stretch = 1'024;
 
-    mutable std::mutex mutex_;
-    std::deque<Entry>  entries_;        // sorted by sequence; the first is unsettled
-    std::size_t        settled_{0};     // entries that are settled
-    Sequence           last_{};         // highest logged
-    std::uint64_t      stale_{0};
+    struct Stretch {
+        std::array<std::uint64_t, stretch / 64> unsettled{};
+        std::uint32_t                           count{0};  // of them
+    };
+
+    mutable std::mutex               mutex_;
+    std::map<std::uint64_t, Stretch> stretches_;  // by their first sequence / stretch
+    Sequence                         last_{};     // highest logged
+    std::uint64_t                    stale_{0};
 };
 
 }  // namespace sluice::engine

@@ -408,10 +408,10 @@ TEST_F(Checkpoints, WithAHeaderThatDoesNotFitAreRefused)
         std::memcpy(changed.front().bytes.data() + at, &value, sizeof value);
         return changed;
     };
-    auto const unsettled = [&](std::vector<std::uint64_t> const& sequences) {
-        auto changed = with(count_at, std::uint64_t{sequences.size()});
+    auto const unsettled = [&](std::vector<std::array<std::uint64_t, 2>> const& ranges) {
+        auto changed = with(count_at, std::uint64_t{ranges.size()});
         changed.front().bytes.insert(
-            unsettled_at, reinterpret_cast<char const*>(sequences.data()), 8 * sequences.size());
+            unsettled_at, reinterpret_cast<char const*>(ranges.data()), 16 * ranges.size());
         return sealed(changed);
     };
     auto const expect = [&](std::string const& changed, std::size_t refused, std::string const& what) {
@@ -419,17 +419,20 @@ TEST_F(Checkpoints, WithAHeaderThatDoesNotFitAreRefused)
         ASSERT_NO_FATAL_FAILURE(expect_refused(refused, what));
     };
     expect(sealed(frames), 0, "nothing changed");
-    expect(unsettled({21, 22}), 0, "the last two unsettled");
+    expect(unsettled({{21, 2}}), 0, "the last two unsettled");
+    expect(unsettled({{20, 1}, {22, 1}}), 0, "one between them settled");
     expect(sealed(with(number_at, 3u)), 1, "another number");
     expect(sealed(with(base_at, 2u)), 1, "a base that is called a delta");
     expect(sealed(with(base_at, 7u)), 1, "another chain");
     expect(sealed(with(last_at, std::uint64_t{23})), 1, "ahead of the log");
     expect(sealed(with(last_at, std::uint64_t{21})), 1, "the chain of another record");
     expect(sealed(with(chain_at, std::uint64_t{1})), 1, "a chain the log does not have");
-    expect(unsettled({22, 21}), 1, "out of order");
-    expect(unsettled({21, 21}), 1, "one twice");
-    expect(unsettled({0}), 1, "no event");
-    expect(unsettled({23}), 1, "beyond the position");
+    expect(unsettled({{22, 1}, {21, 1}}), 1, "out of order");
+    expect(unsettled({{20, 2}, {21, 1}}), 1, "one twice");
+    expect(unsettled({{0, 1}}), 1, "no event");
+    expect(unsettled({{21, 0}}), 1, "an empty range");
+    expect(unsettled({{22, 2}}), 1, "beyond the position");
+    expect(unsettled({{21, ~std::uint64_t{0}}}), 1, "a range that has no end");
     expect(sealed(with(count_at, ~std::uint64_t{0})), 1, "more than there are");
 }
 
