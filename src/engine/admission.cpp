@@ -21,7 +21,7 @@ std::optional<Admission::Refusal> Admission::admit(Demand const& demand, Ticket&
         auto const bytes_max = scaled(limits_.bytes, limits_.percent[t]);
         bool const never = events > events_max || demand.bytes > bytes_max;
         bool const over = use_.events + events > events_max || use_.bytes + demand.bytes > bytes_max;
-        if (never || over || use_.closed[t]) return Refusal{Tier{static_cast<std::uint8_t>(t)}, never};
+        if (never || over || use_.closed[t] || backlog_excess(events) > 0) return Refusal{Tier{static_cast<std::uint8_t>(t)}, never};
     }
     use_.events += events;
     use_.bytes += demand.bytes;
@@ -36,6 +36,27 @@ void Admission::release(std::uint32_t events, std::uint64_t bytes) noexcept
     use_.events -= events;
     use_.bytes -= bytes;
     update_gates();
+}
+
+void Admission::backlog_grew(std::uint32_t places, std::uint64_t entries) noexcept
+{
+    std::lock_guard lock(mutex_);
+    use_.events -= places;
+    use_.backlog += entries;
+    update_gates();
+}
+
+void Admission::backlog_shrank(std::uint64_t entries) noexcept
+{
+    std::lock_guard lock(mutex_);
+    use_.backlog -= entries;
+}
+
+// Entries and what may become one, above what there may be.
+std::uint64_t Admission::backlog_excess(std::uint64_t more) const noexcept
+{
+    auto const sum = use_.backlog + use_.events + more, most = limits_.backlog + limits_.events;
+    return sum > most ? sum - most : 0;
 }
 
 void Admission::update_gates() noexcept
@@ -62,10 +83,11 @@ std::uint32_t Admission::excess(Tier tier) const
     auto const reopen = close - std::min(close, limits_.reopen_points);
     auto const events_reopen = scaled(limits_.events, reopen), bytes_reopen = scaled(limits_.bytes, reopen);
     std::lock_guard lock(mutex_);
-    auto const by_events = use_.events > events_reopen ? use_.events - events_reopen : 0;
+    auto const by_places = use_.events > events_reopen ? use_.events - events_reopen : 0;
+    auto const by_events = std::max<std::uint64_t>(by_places, backlog_excess(1));
     if (use_.bytes <= bytes_reopen || use_.events == 0) return static_cast<std::uint32_t>(by_events);
     auto const mean_bytes = std::max<std::uint64_t>(1, use_.bytes / use_.events);
-    return static_cast<std::uint32_t>(std::max(by_events, (use_.bytes - bytes_reopen) / mean_bytes));
+    return static_cast<std::uint32_t>(std::max<std::uint64_t>(by_events, (use_.bytes - bytes_reopen) / mean_bytes));
 }
 
 }  // namespace sluice::engine

@@ -1,4 +1,5 @@
-// The only bound on resident events: places and bytes, taken before anything is stored.
+// The only bound on pending events: places and bytes of resident ones, taken before anything is stored, and backlog
+// entries.
 #pragma once
 
 #include <sluice/event.hpp>
@@ -12,12 +13,15 @@
 namespace sluice::engine {
 
 // Any thread. A tier closes when the TOTAL in use reaches its limit and reopens `reopen_points` lower, so that what is
-// important can use the places that the rest no longer gets.
+// important can use the places that the rest no longer gets. Events that cannot be worked on now give their places back
+// and stay as backlog entries; when there are too many of those, everything is refused, while places that are
+// taken already may still become entries.
 class Admission {
 public:
     struct Limits {
         std::uint32_t                          events{65'536};
         std::uint64_t                          bytes{256u << 20};
+        std::uint64_t                          backlog{4u << 20};  // entries
         std::array<std::uint32_t, tier_count>  percent{70, 80, 90, 100};  // LOW, NORMAL, HIGH, CRITICAL
         std::uint32_t                          reopen_points{10};
     };
@@ -87,6 +91,7 @@ public:
     struct Use {
         std::uint32_t                events{0};
         std::uint64_t                bytes{0};
+        std::uint64_t                backlog{0};  // entries
         std::array<bool, tier_count> closed{};
     };
 
@@ -97,13 +102,18 @@ public:
 
     void release(std::uint32_t events, std::uint64_t bytes) noexcept;
 
+    // Events give `places` back and stay as entries; entries go when what they stand for is settled.
+    void backlog_grew(std::uint32_t places, std::uint64_t entries) noexcept;
+    void backlog_shrank(std::uint64_t entries) noexcept;
+
     Use           use() const;
     Limits const& limits() const noexcept { return limits_; }
 
-    // Events that must leave before the tier reopens.
+    // Events that must be settled, or leave, before the tier reopens.
     std::uint32_t excess(Tier tier) const;
 
 private:
+    std::uint64_t backlog_excess(std::uint64_t more) const noexcept;
     std::uint64_t scaled(std::uint64_t capacity, std::uint32_t percent) const noexcept;
     void          update_gates() noexcept;
 

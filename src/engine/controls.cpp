@@ -199,11 +199,11 @@ void Controls::set(State state)
     any_.store(is_any, std::memory_order_release);
 }
 
-bool Controls::pauses(Tier tier, Event const& event) const
+bool Controls::pauses(Tier listed_in, Event const& event) const
 {
     if (!any()) return false;
     std::lock_guard lock(mutex_);
-    return state_.tiers[index(tier)] || state_.types.contains(event.type) || state_.lanes.contains(event.did);
+    return state_.tiers[index(listed_in)] || state_.types.contains(event.type) || state_.lanes.contains(event.did);
 }
 
 std::string to_text(Controls::State const& state)

@@ -4,6 +4,7 @@
 
 #include "engine/admission.hpp"
 #include "engine/dead_letters.hpp"
+#include "engine/gate.hpp"
 
 #include <sluice/event.hpp>
 #include <sluice/result.hpp>
@@ -46,7 +47,7 @@ inline constexpr std::string_view did = "did:sluice:controls";  // they are in n
 }  // namespace control
 
 // Any thread; changed by the appender's, and by a fold.
-class Controls {
+class Controls final : public Gate {
 public:
     static constexpr std::size_t types_max = 64;
     static constexpr std::size_t lanes_max = 1'000;
@@ -73,9 +74,8 @@ public:
     State state() const;
     void  restore(State state);
 
-    // Whether nothing of these goes on now.
-    bool pauses(Tier tier, Event const& event) const;
-    bool any() const noexcept { return any_.load(std::memory_order_acquire); }
+    bool pauses(Tier listed_in, Event const& event) const override;
+    bool any() const noexcept override { return any_.load(std::memory_order_acquire); }
 
 private:
     Result<> change(State& state, std::string_view type, std::string_view payload, Sequence sequence) const;

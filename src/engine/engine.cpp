@@ -1,9 +1,12 @@
 #include "engine/engine.hpp"
 
+#include <algorithm>
+
 namespace sluice::engine {
 
 Engine::Engine(Deps deps, EngineOptions options, Answered answered, Decided on_decided, EngineParts parts)
     : deps_(deps), options_(options), on_decided_(std::move(on_decided)), admission_(options.admission),
+      breaker_("graph", options.breaker),
       dead_letters_(options.dead_letters), parking_(options.parked_max),
       jobs_({deps.log, deps.schemas, controls_, dead_letters_, admission_, deps.clock,
              [this](BlockRef block) { submit(std::move(block)); }}),
@@ -11,21 +14,20 @@ Engine::Engine(Deps deps, EngineOptions options, Answered answered, Decided on_d
       watermark_(parts.watermark ? std::move(parts.watermark) : std::make_unique<DenseWatermark>()),
       scheduler_(parts.scheduler ? std::move(parts.scheduler) : std::make_unique<LaneScheduler>(options.scheduler))
 {
+    scheduler_->bind(admission_, breaker_);
     appender_ = std::make_unique<Appender>(
         Appender::Deps{deps_.log, *dedupe_, *scheduler_, *watermark_, counters_, deps_.clock}, options_.appender,
         Appender::Listener{
             .answered = std::move(answered),
             .decided = [this](log::Decision const& decision, LaneId lane) { decided(decision, lane); },
             .ordered = [this](Block::Order const& order) { ordered(order); },
-            .controlled =
-                [this](log::LoggedRecord const& record, Sequence sequence) {
-                    controls_.apply(record.type(), record.payload(), sequence);
-                },
+            .controlled = [this](log::LoggedRecord const& record, Sequence sequence) { controlled(record, sequence); },
         });
     for (std::size_t i = 0; i < options_.workers; ++i)
         workers_.push_back(std::make_unique<Worker>(
-            Worker::Deps{*scheduler_, deps_.graph, *watermark_, admission_, *appender_, counters_, deps_.clock,
-                         deps_.schemas, parking_, dead_letters_, options_.parked},
+            Worker::Deps{*scheduler_, deps_.log, deps_.graph, breaker_, *watermark_, admission_, *appender_,
+                         counters_, deps_.clock, deps_.schemas, parking_, dead_letters_, options_.parked,
+                         deps_.gate != nullptr ? *deps_.gate : controls_},
             options_.retry, options_.seed + i));
 }
 
@@ -75,8 +77,7 @@ void Engine::decided(log::Decision const& decision, LaneId lane)
         if (subject.version != decision.sequence) parking_.settled({0, subject.record}, subject.version);
     }
     watermark_->settled({&decision.sequence, 1}, 0);
-    scheduler_->released(lane);
-    admission_.release(1, 0);
+    if (scheduler_->released(lane, deps_.clock.now())) admission_.release(1, 0);
     if (on_decided_) on_decided_(decision);
 }
 
@@ -95,6 +96,21 @@ void Engine::ordered(Block::Order const& order)
         }
     }
     if (on_decided_) on_decided_(decision);
+}
+
+void Engine::controlled(log::LoggedRecord const& record, Sequence sequence)
+{
+    controls_.apply(record.type(), record.payload(), sequence);
+    if (record.type().ends_with("_resumed")) scheduler_->resume();
+}
+
+std::optional<Clock::Mono> Engine::next_due() const
+{
+    auto const due = scheduler_->next_due();
+    if (breaker_.is_closed()) return due;
+    auto const probe = breaker_.next_probe();
+    if (!probe || scheduler_->is_ready()) return probe;
+    return due ? std::optional(std::max(*probe, *due)) : std::nullopt;
 }
 
 bool Engine::idle() const

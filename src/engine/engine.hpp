@@ -20,6 +20,7 @@ struct EngineOptions {
     AppenderOptions   appender{};
     SchedulerOptions  scheduler{};
     RetryOptions      retry{};
+    BreakerOptions    breaker{};
     CheckpointOptions checkpoint{};
     DeadLetterLimits  dead_letters{};
     std::size_t       parked_max{1'000'000};  // events that wait
@@ -53,6 +54,7 @@ public:
         schema::SchemaSet const& schemas;
         Clock const&             clock;
         files::Directory*        checkpoints{nullptr};  // null: there are none
+        Gate const*              gate{nullptr};         // null: the controls
     };
     using Answered = std::function<void(std::vector<BlockRef>)>;
     using Decided = std::function<void(log::Decision const&)>;
@@ -90,7 +92,25 @@ public:
     DedupeStats     ids() const { return dedupe_->stats(); }
     bool            ids_have_room() const { return dedupe_->has_room(); }  // events are stored only while they have
     LaneStats       lanes() const { return scheduler_->stats(deps_.clock.now()); }
-    std::optional<Clock::Mono> next_due() const { return scheduler_->next_due(); }
+    // When a worker finds work at the latest that nothing else announces: a retry, or a probe of the graph.
+    std::optional<Clock::Mono> next_due() const;
+
+    bool            graph_answers() const noexcept { return breaker_.is_closed(); }
+    Breaker::Status graph_breaker() const { return breaker_.status(); }
+    Delays const&   waits(Tier tier) const { return scheduler_->waits(tier); }  // from ready to taken
+
+    std::optional<LaneInfo> lane(std::uint64_t lane_key) const
+    {
+        return scheduler_->lane(lane_key, deps_.clock.now());
+    }
+    // As Scheduler::blocked().
+    std::vector<LaneInfo> blocked_lanes(
+        std::size_t limit, std::optional<std::uint64_t> after_lane, Clock::Mono after_since) const
+    {
+        return scheduler_->blocked(limit, after_lane, after_since, deps_.clock.now());
+    }
+    // After a pause was lifted: paused lanes are judged again.
+    void resume_lanes() { scheduler_->resume(); }
 
     Checkpointer::Status checkpoints() const
     {
@@ -110,12 +130,14 @@ public:
 private:
     void decided(log::Decision const& decision, LaneId lane);
     void ordered(Block::Order const& order);
+    void controlled(log::LoggedRecord const& record, Sequence sequence);
 
     Deps const                           deps_;
     EngineOptions const                  options_;
     Decided const                        on_decided_;
     Counters                             counters_;
     Admission                            admission_;
+    Breaker                              breaker_;
     DeadLetters                          dead_letters_;
     Parking                              parking_;
     Controls                             controls_;

@@ -74,9 +74,11 @@ void Runner::work_loop(std::size_t worker)
     name_thread("worker");
     while (!stop_working_) {
         auto const seen = pushed_.look();
+        bool const was_away = !engine_.graph_answers();
         auto const worked = engine_.work_step(worker);
         if (!worked) return fail(worked.error());
         if (engine_.append_waits()) submitted_.raise();
+        if (was_away && engine_.graph_answers()) pushed_.raise();  // for the workers that wait
         if (*worked) continue;
         auto limit = std::chrono::nanoseconds(std::chrono::seconds(1));
         if (auto const due = engine_.next_due()) limit = std::clamp(*due - clock_.now(), {}, limit);

@@ -1,6 +1,8 @@
 #include "engine/worker.hpp"
 
 #include <algorithm>
+#include <limits>
+#include <utility>
 
 namespace sluice::engine {
 
@@ -13,29 +15,119 @@ Worker::Worker(Deps deps, RetryOptions options, std::uint64_t seed)
 Result<bool> Worker::step()
 {
     auto const start = deps_.clock.now();
-    if (!deps_.scheduler.take(start, batch_)) return false;
+    permit_ = deps_.breaker.permit(start);
+    if (permit_ == Breaker::Permit::none) return deps_.scheduler.spill();
+    auto const limit = permit_ == Breaker::Permit::probe ? 1 : std::numeric_limits<std::size_t>::max();
+    if (!deps_.scheduler.take(start, batch_, limit)) {
+        if (permit_ == Breaker::Permit::probe) deps_.breaker.not_asked();
+        return deps_.scheduler.spill();
+    }
 
-    decider_.clear();
-    events_.clear();
     settled_.clear();
     stale_ = 0;
-    for (auto const& pending : batch_.events)
-        events_.push_back(decider_.read(pending.block->record(pending.item), pending.sequence, pending.received_at));
+    if (auto const done = read(); !done) return done.error();
     results_.clear();
     for (auto const& run : batch_.runs) {
-        results_.push_back(apply(run));
+        results_.push_back(work(run));
         auto const& failure = results_.back().failure;
         if (failure && failure->error.code == Errc::corrupt) return failure->error;
     }
+    if (permit_ == Breaker::Permit::probe) deps_.breaker.not_asked();
     // Before the lanes go on: who sees nothing pending must see the watermark at the end.
     deps_.watermark.settled(settled_, stale_);
-    deps_.admission.release(static_cast<std::uint32_t>(settled_.size()), 0);
+    std::uint32_t places = 0;
+    for (std::size_t r = 0; r < results_.size(); ++r)
+        for (std::uint32_t i = 0; i < results_[r].settled; ++i)
+            places += batch_.events[batch_.runs[r].first + i].block != nullptr;
+    deps_.admission.release(places, 0);
     measure();
     for (std::size_t i = 0; i < batch_.runs.size(); ++i) conclude(batch_.runs[i], results_[i]);
 
     add(deps_.counters.batches, 1);
     add(deps_.counters.work_ns, static_cast<std::uint64_t>((deps_.clock.now() - start).count()));
     return true;
+}
+
+// The batch's events: from their blocks, or from the log.
+Result<> Worker::read()
+{
+    decider_.clear();
+    events_.clear();
+    readings_.assign(batch_.events.size(), Reading::done);
+    if (blocks_.size() > 1) blocks_.erase(blocks_.begin(), blocks_.end() - 1);  // where the last batch ended
+    for (auto const& pending : batch_.events) {
+        auto const sequence = pending.sequence;
+        if (pending.block != nullptr) {
+            events_.push_back(decider_.read(pending.block->record(pending.item), sequence, pending.received_at));
+            continue;
+        }
+        auto const at = events_.size();
+        auto const reading = read_from_log(sequence);
+        if (!reading) return reading.error();
+        readings_[at] = *reading;
+        if (*reading == Reading::done) continue;
+        events_.emplace_back();
+        events_.back().sequence = sequence;
+    }
+    return {};
+}
+
+// Neighbours in the log are in one block, and that is read once.
+Result<Worker::Reading> Worker::read_from_log(Sequence sequence)
+{
+    auto found = std::ranges::find_if(blocks_, [&](auto const& block) {
+        return block->first() <= sequence && number(sequence) - number(block->first()) < block->size();
+    });
+    if (found == blocks_.end()) {
+        std::size_t bytes = 0;
+        for (auto const& block : blocks_) bytes += block->bytes().size();
+        if (!blocks_.empty() && bytes > blocks_bytes_max) return Reading::later;
+        auto block = deps_.log.read(sequence);
+        if (!block && block.error().code == Errc::corrupt) return block.error();
+        if (!block) return Reading::failed;
+        if (!*block) return Error{Errc::corrupt, "gap", "no event " + std::to_string(number(sequence)) + " in the log"};
+        found = blocks_.insert(blocks_.end(), std::move(*block));
+    }
+    auto const& block = **found;
+    auto const  item = number(sequence) - number(block.first());
+    events_.push_back(decider_.read(block.record(item), sequence, block.received_at()));
+    return Reading::done;
+}
+
+// How many of the run's events come before the first that is paused.
+std::uint32_t Worker::count_unpaused(Run const& run) const
+{
+    if (!deps_.gate.any()) return run.count;
+    std::uint32_t count = 0;
+    while (count < run.count && !deps_.gate.pauses(run.tier, events_[run.first + count])) ++count;
+    return count;
+}
+
+// A run that is not tried comes back without a failure and with nothing settled.
+Worker::RunResult Worker::work(Run const& run)
+{
+    if (!may_ask()) return {};
+    std::uint32_t readable = 0;
+    while (readable < run.count && readings_[run.first + readable] == Reading::done) ++readable;
+    if (readable == 0 && readings_[run.first] == Reading::later) return {};
+    if (readable == 0) {
+        Error error{Errc::unavailable, "log_unreadable", "the log did not give the event back"};
+        return {0, Failure{std::move(error), true, run.attempts, 0}};
+    }
+    auto const unpaused = count_unpaused(run);
+    if (unpaused == 0) return {0, std::nullopt, true};
+    auto result = apply(run, std::min(readable, unpaused));
+    result.is_paused = !result.failure && unpaused < readable && result.settled == unpaused;
+    return result;
+}
+
+void Worker::tell_breaker(std::optional<Error> const& error, bool from_store)
+{
+    auto const permit = std::exchange(permit_, Breaker::Permit::all);
+    if (error && from_store && error->code == Errc::unavailable)
+        deps_.breaker.failed(permit, *error, deps_.clock.now(), random_);
+    else
+        deps_.breaker.succeeded(permit, deps_.clock.now());
 }
 
 // Two repositories share a lane when their keys collide: order is kept, and each is applied on its own.
@@ -56,10 +148,10 @@ std::size_t Worker::before_parked(std::span<Event const> events) const
     return static_cast<std::size_t>(std::ranges::find_if(events, waits) - events.begin());
 }
 
-// Applies the run's events until one fails; conflicts are tried again at once.
-Worker::RunResult Worker::apply(Run const& run)
+// Applies the first `count` events of the run until one fails; conflicts are tried again at once.
+Worker::RunResult Worker::apply(Run const& run, std::uint32_t count)
 {
-    auto const    events = std::span<Event const>(events_).subspan(run.first, run.count);
+    auto const    events = std::span<Event const>(events_).subspan(run.first, count);
     std::uint32_t settled = 0, conflicts = 0;
     for (;;) {
         auto const unparked = before_parked(events.subspan(settled));
@@ -67,13 +159,14 @@ Worker::RunResult Worker::apply(Run const& run)
             return {settled, Failure{{Errc::invalid, follows_parked, "an earlier event of its record is parked"}}};
         auto const rest = events.subspan(settled, unparked);
         auto const result = deps_.graph.apply(rest.first(same_repository(rest)), decide_);
+        tell_breaker(result.error, result.from_store);
         settle(result.outcomes, run.first + settled);
         if (!result.outcomes.empty()) conflicts = 0;
         settled += static_cast<std::uint32_t>(result.outcomes.size());
-        if (!result.error && settled == run.count) return {settled, std::nullopt};
+        if (!result.error && settled == count) return {settled, std::nullopt};
         if (!result.error) continue;
         if (result.error->code == Errc::conflict && conflicts++ < options_.conflicts_max) continue;
-        return {settled, Failure{*result.error, result.from_store, settled == 0 ? run.attempts : 0}};
+        return {settled, Failure{*result.error, result.from_store, settled == 0 ? run.attempts : 0, count - settled}};
     }
 }
 
@@ -116,19 +209,23 @@ void Worker::measure()
 // The lane goes on. If the event after the settled ones failed, it waits for another try, or for a durable verdict.
 void Worker::conclude(Run const& run, RunResult const& result)
 {
+    using Kind = NextStep::Kind;
     auto const settled = result.settled;
-    if (!result.failure) return deps_.scheduler.finish(run, settled, {});
+    auto const now = deps_.clock.now();
+    if (result.is_paused) return deps_.scheduler.finish(run, settled, {.kind = Kind::paused}, now);
+    if (!result.failure) return deps_.scheduler.finish(run, settled, {}, now);
     auto const& failure = *result.failure;
     auto const  sequence = events_[run.first + settled].sequence;
     if (failure.from_store && failure.error.code != Errc::invalid) {
         // An event that may be in the graph is not given up: a replay would do without what it did.
         auto const code = sequence <= run.doubt ? Errc::unavailable : failure.error.code;
-        auto const is_unknown = failure.error.code == Errc::unavailable;
-        auto const doubt = is_unknown ? events_[run.first + run.count - 1].sequence : Sequence::none;
+        auto const is_unknown = failure.error.code == Errc::unavailable && failure.in_doubt != 0;
+        auto const doubt =
+            is_unknown ? events_[run.first + settled + failure.in_doubt - 1].sequence : Sequence::none;
         if (auto const retry = retry_after(code, failure.attempts, options_, random_)) {
             add(deps_.counters.retries, 1);
             return deps_.scheduler.finish(
-                run, settled, {NextStep::Kind::retry, deps_.clock.now() + retry->after, retry->attempts, doubt});
+                run, settled, {Kind::retry, now + retry->after, retry->attempts, doubt, failure.error}, now);
         }
     }
     give_up(run, settled, failure);
@@ -137,16 +234,18 @@ void Worker::conclude(Run const& run, RunResult const& result)
 // The lane waits for the verdict, or for room to keep what it is about.
 void Worker::give_up(Run const& run, std::uint32_t settled, Failure const& failure)
 {
+    using Kind = NextStep::Kind;
+    auto const  now = deps_.clock.now();
     auto const& event = events_[run.first + settled];
     auto        verdict =
         verdict_on(event, failure.error, failure.attempts + 1, deps_.clock.wall(), deps_.schemas, deps_.parked);
-    bool const has_room = verdict.verdict == log::Verdict::parked ? deps_.parking.has_room()
-                                                                  : deps_.dead_letters.has_room();
-    if (!has_room) {
-        auto const again = deps_.clock.now() + options_.no_room;
-        return deps_.scheduler.finish(run, settled, {NextStep::Kind::retry, again, failure.attempts});
+    bool const is_parked = verdict.verdict == log::Verdict::parked;
+    if (!(is_parked ? deps_.parking.has_room() : deps_.dead_letters.has_room())) {
+        Error const full{Errc::full, is_parked ? "parked_full" : "dead_letters_full", "waits for room: " + failure.error.reason};
+        return deps_.scheduler.finish(
+            run, settled, {Kind::retry, now + options_.no_room, failure.attempts, Sequence::none, full}, now);
     }
-    deps_.scheduler.finish(run, settled, {.kind = NextStep::Kind::held});
+    deps_.scheduler.finish(run, settled, {.kind = Kind::held, .error = failure.error}, now);
     deps_.appender.submit(std::move(verdict), run.lane);
 }
 

@@ -3,9 +3,11 @@
 
 #include "engine/admission.hpp"
 #include "engine/appender.hpp"
+#include "engine/breaker.hpp"
 #include "engine/counters.hpp"
 #include "engine/dead_letters.hpp"
 #include "engine/decide.hpp"
+#include "engine/gate.hpp"
 #include "engine/parking.hpp"
 #include "engine/retry.hpp"
 #include "engine/scheduler.hpp"
@@ -13,6 +15,7 @@
 #include "graph/graph_store.hpp"
 
 #include <functional>
+#include <memory>
 #include <optional>
 
 namespace sluice::engine {
@@ -22,7 +25,9 @@ class Worker {
 public:
     struct Deps {  // outlive the worker
         Scheduler&               scheduler;
+        log::EventLog const&     log;  // for events of the backlog
         graph::GraphStore&       graph;
+        Breaker&                 breaker;  // of the graph
         Watermark&               watermark;
         Admission&               admission;
         Appender&                appender;  // for decisions
@@ -32,27 +37,41 @@ public:
         Parking&                 parking;
         DeadLetters const&       dead_letters;
         ParkedTypes const&       parked;
+        Gate const&              gate;
     };
 
     Worker(Deps deps, RetryOptions options, std::uint64_t seed);
 
-    // One micro-batch; false if no lane is ready. An error is `corrupt`: stop the process.
+    // One micro-batch, or a slice of other work; false if there was none, or none that the breaker lets through. An
+    // error is `corrupt`: stop the process.
     Result<bool> step();
 
 private:
+    enum class Reading : std::uint8_t { done, failed, later };  // later: it would take more memory than is good
+
     struct Failure {
         Error         error;
         bool          from_store{false};
         std::uint32_t attempts{0};
+        std::uint32_t in_doubt{0};  // events of the run after the settled ones that may be in the graph
     };
 
     struct RunResult {
         std::uint32_t          settled{0};
         std::optional<Failure> failure;
+        bool                   is_paused{false};  // what follows the settled ones
     };
 
-    RunResult apply(Run const& run);
+    static constexpr std::size_t blocks_bytes_max = 32u << 20;
+
+    Result<>  read();
+    Result<Reading> read_from_log(Sequence sequence);
+    RunResult work(Run const& run);
+    RunResult apply(Run const& run, std::uint32_t count);
     std::size_t before_parked(std::span<Event const> events) const;
+    bool      may_ask() const { return permit_ == Breaker::Permit::probe || deps_.breaker.is_closed(); }
+    void      tell_breaker(std::optional<Error> const& error, bool from_store);
+    std::uint32_t count_unpaused(Run const& run) const;
     void      settle(std::span<graph::Outcome const> outcomes, std::uint32_t first);
     void      measure();
     void      conclude(Run const& run, RunResult const& result);
@@ -64,6 +83,9 @@ private:
     Decider               decider_;
     graph::Decide         decide_;
     Batch                 batch_;
+    Breaker::Permit       permit_{};
+    std::vector<std::shared_ptr<log::StoredBlock const>> blocks_;  // what events of the backlog were read from
+    std::vector<Reading>  readings_;  // by event
     std::vector<Event>    events_;   // of the batch, in its order
     std::vector<Sequence> settled_;  // of the batch
     std::uint64_t         stale_{0};  // of those

@@ -1,5 +1,7 @@
 #include "sim/faults.hpp"
 
+#include <algorithm>
+
 namespace sluice::sim {
 
 Faults Faults::draw(Random& random)
@@ -185,6 +187,25 @@ graph::ApplyResult FaultyGraph::fail(Event const& event, Errc error, char const*
 }
 
 graph::ApplyResult FaultyGraph::apply(std::span<Event const> events, graph::Decide const& decide)
+{
+    auto& c = context_;
+    if (c.is_recovering) return ask(events, decide);
+    if (away_in_row_ >= c.breaker.failures_in_row) {
+        std::chrono::nanoseconds pause = c.breaker.first_probe;
+        for (auto n = away_in_row_; n > c.breaker.failures_in_row && pause < c.breaker.probe_max; --n) pause *= 2;
+        pause = std::min<std::chrono::nanoseconds>(pause, c.breaker.probe_max);
+        require(c.clock.now() - away_at_ >= pause / 2, "a graph that is away is asked now and then, ever less often");
+        require(events.size() == 1, "a graph that is away is asked with one event");
+        ++c.goals["probe of a graph that was away"];
+    }
+    auto result = ask(events, decide);
+    bool const is_away = result.error && result.from_store && result.error->code == Errc::unavailable;
+    away_in_row_ = is_away ? away_in_row_ + 1 : 0;
+    away_at_ = c.clock.now();
+    return result;
+}
+
+graph::ApplyResult FaultyGraph::ask(std::span<Event const> events, graph::Decide const& decide)
 {
     auto&       c = context_;
     auto const& head = events.front();

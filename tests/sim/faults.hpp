@@ -51,6 +51,7 @@ struct FaultContext {
     Clock::Mono      disk_full_until{};
     Clock::Mono      outage_until{};
     std::uint64_t    recovery_fails_at{0};  // counts down, 0: does not
+    engine::BreakerOptions breaker{};       // that the process runs with
 
     bool        chance(double p) { return p > 0 && random.chance(p); }
     Clock::Mono later(std::int64_t milliseconds_max)
@@ -116,6 +117,7 @@ public:
 private:
     graph::ApplyResult pass(std::span<Event const> events, graph::Decide const& decide);
     graph::ApplyResult fail(Event const& event, Errc error, char const* reason);
+    graph::ApplyResult ask(std::span<Event const> events, graph::Decide const& decide);
 
     bool     capture(Capture& capture, std::string& bytes) override;
     Result<> restore(
@@ -123,6 +125,8 @@ private:
     void clear() override;
 
     FaultContext& context_;
+    std::uint32_t away_in_row_{0};  // answers of this process's workers: it is away
+    Clock::Mono   away_at_{};       // the last of them
 };
 
 }  // namespace sluice::sim

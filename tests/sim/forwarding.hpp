@@ -32,15 +32,35 @@ class ForwardingScheduler : public engine::Scheduler {
 public:
     explicit ForwardingScheduler(std::unique_ptr<engine::Scheduler> inner) : inner_(std::move(inner)) {}
 
-    void push(std::span<engine::Pending const> events, Clock::Mono now) override { inner_->push(events, now); }
-    bool take(Clock::Mono now, engine::Batch& batch) override { return inner_->take(now, batch); }
-    void finish(engine::Run const& run, std::uint32_t settled, engine::NextStep next) override
+    void bind(engine::Admission& admission, engine::Breaker const& breaker) override
     {
-        inner_->finish(run, settled, next);
+        inner_->bind(admission, breaker);
     }
-    void                       released(engine::LaneId lane) override { inner_->released(lane); }
+    void push(std::span<engine::Pending const> events, Clock::Mono now) override { inner_->push(events, now); }
+    bool take(Clock::Mono now, engine::Batch& batch, std::size_t limit) override
+    {
+        return inner_->take(now, batch, limit);
+    }
+    void finish(engine::Run const& run, std::uint32_t settled, engine::NextStep next, Clock::Mono now) override
+    {
+        inner_->finish(run, settled, std::move(next), now);
+    }
+    bool released(engine::LaneId lane, Clock::Mono now) override { return inner_->released(lane, now); }
+    void resume() override { inner_->resume(); }
+    bool spill() override { return inner_->spill(); }
+    bool is_ready() const override { return inner_->is_ready(); }
     std::optional<Clock::Mono> next_due() const override { return inner_->next_due(); }
     engine::LaneStats          stats(Clock::Mono now) const override { return inner_->stats(now); }
+    engine::Delays const&      waits(Tier tier) const override { return inner_->waits(tier); }
+    std::optional<engine::LaneInfo> lane(std::uint64_t key, Clock::Mono now) const override
+    {
+        return inner_->lane(key, now);
+    }
+    std::vector<engine::LaneInfo> blocked(
+        std::size_t limit, std::optional<std::uint64_t> lane, Clock::Mono since, Clock::Mono now) const override
+    {
+        return inner_->blocked(limit, lane, since, now);
+    }
 
 protected:
     std::unique_ptr<engine::Scheduler> const inner_;

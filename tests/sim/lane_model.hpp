@@ -8,12 +8,13 @@
 #include <deque>
 #include <map>
 #include <string>
+#include <vector>
 
 namespace sluice::sim {
 
 class LaneModel {
 public:
-    explicit LaneModel(engine::SchedulerOptions options) : options_(options) {}
+    explicit LaneModel(engine::SchedulerOptions options) : options_(options), budget_(options.budget) {}
 
     std::string const& violation() const noexcept { return violation_; }  // empty: none
     std::size_t        aged_turns() const noexcept { return aged_turns_; }
@@ -23,7 +24,8 @@ public:
     {
         for (auto const& event : events) {
             auto& lane = lanes_[event.lane_key];
-            lane.items.push_back({event.sequence, event.tier, now});
+            lane.items.push_back({event.sequence, event.tier, engine::LaneScheduler::coarse(now)});
+            if (lane.state == State::paused && event.tier > lane.listed_in) unpause(event.lane_key);
             std::array<bool, tier_count> seen{};
             for (auto const& item : lane.items) seen[index(item.tier)] = true;
             auto const tiers = static_cast<std::size_t>(std::count(seen.begin(), seen.end(), true));
@@ -31,48 +33,74 @@ public:
         }
     }
 
-    void taken(engine::Batch const& batch, bool is_any, Clock::Mono now)
+    void taken(engine::Batch const& batch, bool is_any, Clock::Mono now, std::size_t limit)
     {
-        for (auto& [key, lane] : lanes_)
-            if (lane.state == State::retrying && lane.due <= now) lane.state = State::ready;
+        wake(now);
+        limit = std::min(limit, options_.batch_max);
         expect(is_any == !batch.events.empty(), "take() says whether it took something");
-        expect(batch.events.size() <= options_.batch_max, "a batch has at most batch_max events");
+        expect(batch.events.size() <= limit, "a batch has at most batch_max events, and no more than asked for");
         for (auto const& run : batch.runs) judge(batch, run, now);
         bool const is_work_left = std::any_of(lanes_.begin(), lanes_.end(), [](auto const& entry) {
             return entry.second.state == State::ready && !entry.second.items.empty();
         });
-        bool const has_room = batch.events.size() < options_.batch_max;
+        bool const has_room = batch.events.size() < limit;
         expect(!has_room || !is_work_left, "a batch leaves no ready lane while it has room");
     }
 
     void finished(engine::Run const& run, std::uint32_t settled, engine::NextStep const& next)
     {
-        auto& lane = *running_.at(run.lane);
+        if (!violation_.empty()) return;
+        auto const key = running_.at(run.lane);
+        auto&      lane = lanes_.at(key);
         for (std::uint32_t i = 0; i < settled; ++i) settle(lane);
+        if (settled > 0) budget_.settled(settled - run.is_retry);
         if (lane.items.empty()) {
             lane.state = State::ready;
+            lane.is_retry = false;
             running_.erase(run.lane);
             return;
         }
         using Kind = engine::NextStep::Kind;
-        lane.state = next.kind == Kind::ready ? State::ready : next.kind == Kind::retry ? State::retrying : State::held;
-        if (next.kind == Kind::retry) {
-            lane.due = next.at;
+        auto const kind = next.kind == Kind::paused && run.resumes != resumes_ ? Kind::ready : next.kind;
+        lane.is_retry = run.is_retry && settled == 0 && (kind == Kind::ready || kind == Kind::paused);
+        switch (kind) {
+        case Kind::ready:
+            lane.state = State::ready;
+            if (lane.is_retry) budget_.not_used();
+            break;
+        case Kind::retry:
+            lane.state = State::retrying;
             lane.attempts = next.attempts;
+            retries_.push_back({std::max<Clock::Mono>(std::chrono::ceil<std::chrono::milliseconds>(next.at),
+                                                      std::chrono::floor<std::chrono::milliseconds>(advanced_to_)),
+                                key});
+            break;
+        case Kind::held: lane.state = State::held; break;
+        case Kind::paused:
+            lane.state = State::paused;
+            paused_.push_back(key);
+            break;
         }
-        if (next.kind != Kind::held) running_.erase(run.lane);
+        if (kind != Kind::held) running_.erase(run.lane);
     }
 
     void released(engine::LaneId id)
     {
-        auto& lane = *running_.at(id);
+        if (!violation_.empty()) return;
+        auto& lane = lanes_.at(running_.at(id));
         settle(lane);
         lane.state = State::ready;
         running_.erase(id);
     }
 
+    void resumed()
+    {
+        ++resumes_;
+        to_resume_ = paused_.size();
+    }
+
 private:
-    enum class State : std::uint8_t { ready, running, retrying, held };
+    using State = engine::LaneState;
     struct Item {
         Sequence    sequence;
         Tier        tier;
@@ -81,9 +109,40 @@ private:
     struct Lane {
         std::deque<Item> items;
         State            state{State::ready};
-        Clock::Mono      due{};
         std::uint32_t    attempts{0};
+        Tier             listed_in{};
+        bool             is_retry{false};
     };
+    struct Retry {
+        Clock::Mono   at;
+        std::uint64_t key;
+    };
+
+    void unpause(std::uint64_t key)
+    {
+        std::erase(paused_, key);
+        auto& lane = lanes_.at(key);
+        lane.state = lane.is_retry ? State::retrying : State::ready;
+        if (lane.is_retry) waiting_for_budget_.push_back(key);
+    }
+
+    // Retries in the order they are due, as far as the budget goes.
+    void wake(Clock::Mono now)
+    {
+        for (auto left = options_.slice_max; left > 0 && to_resume_ > 0 && !paused_.empty(); --left, --to_resume_)
+            unpause(std::uint64_t{paused_.front()});
+        advanced_to_ = now;
+        std::ranges::stable_sort(retries_, {}, &Retry::at);
+        auto const later = std::ranges::upper_bound(retries_, now, {}, &Retry::at);
+        for (auto retry = retries_.begin(); retry != later; ++retry) waiting_for_budget_.push_back(retry->key);
+        retries_.erase(retries_.begin(), later);
+        while (!waiting_for_budget_.empty() && budget_.reserve(now)) {
+            auto& lane = lanes_.at(waiting_for_budget_.front());
+            waiting_for_budget_.pop_front();
+            lane.state = State::ready;
+            lane.is_retry = true;
+        }
+    }
 
     void expect(bool kept, char const* promise)
     {
@@ -104,13 +163,17 @@ private:
         auto& lane = lanes_[batch.events[run.first].lane_key];
         expect(lane.state == State::ready, "only a lane that is ready is served, and in one batch at a time");
         expect(run.attempts == lane.attempts, "a lane remembers the attempts of its head");
+        expect(run.is_retry == lane.is_retry, "a retry is called one, and waits for its time and its budget");
+        expect(run.tier == top(lane, 0), "a run tells the tier its lane was served for");
+        if (run.is_retry) budget_.used();
         expect(run.count <= lane.items.size(), "a run has no more events than its lane");
         for (std::uint32_t i = 0; i < run.count && violation_.empty(); ++i) {
             expect(batch.events[run.first + i].sequence == lane.items[i].sequence, "a lane is served in its order");
             judge_turn(lane, i, now);
         }
         lane.state = State::running;
-        running_[run.lane] = &lane;
+        lane.listed_in = run.tier;
+        running_[run.lane] = batch.events[run.first].lane_key;
     }
 
     static Tier top(Lane const& lane, std::size_t from)
@@ -145,7 +208,14 @@ private:
 
     engine::SchedulerOptions const      options_;
     std::map<std::uint64_t, Lane>       lanes_;
-    std::map<engine::LaneId, Lane*>     running_;  // and held
+    std::map<engine::LaneId, std::uint64_t> running_;  // and held
+    std::vector<Retry>                  retries_;
+    std::deque<std::uint64_t>           waiting_for_budget_;
+    engine::RetryBudget                 budget_;
+    std::vector<std::uint64_t>          paused_;
+    std::size_t                         to_resume_{0};
+    std::uint32_t                       resumes_{0};
+    Clock::Mono                         advanced_to_{};
     std::size_t                         since_aged_{0};   // events since one of the lane overdue longest
     std::size_t                         passed_over_{0};  // the same, counted while a lane is overdue
     std::size_t                         aged_turns_{0};

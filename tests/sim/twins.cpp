@@ -6,6 +6,7 @@
 #include "graph/stored_record.hpp"
 #include "sim/forwarding.hpp"
 
+#include <deque>
 #include <map>
 #include <utility>
 
@@ -31,39 +32,76 @@ class FailedToTheBack final : public ForwardingScheduler {
 public:
     using ForwardingScheduler::ForwardingScheduler;
 
-    bool take(Clock::Mono now, Batch& batch) override
+    bool take(Clock::Mono now, Batch& batch, std::size_t limit) override
     {
-        now_ = now;
-        auto const is_any = inner_->take(now, batch);
+        auto const is_any = inner_->take(now, batch, limit);
         taken_ = batch;
         return is_any;
     }
-    void finish(Run const& run, std::uint32_t settled, NextStep next) override
+    void finish(Run const& run, std::uint32_t settled, NextStep next, Clock::Mono now) override
     {
-        if (next.kind != NextStep::Kind::retry) return inner_->finish(run, settled, next);
+        if (next.kind != NextStep::Kind::retry) return inner_->finish(run, settled, next, now);
         auto const     failed = taken_.events[run.first + settled];
         BlockRef const keep(failed.block);
-        inner_->finish(run, settled + 1, {});
-        inner_->push({&failed, 1}, now_);
+        inner_->finish(run, settled + 1, {}, now);
+        inner_->push({&failed, 1}, now);
     }
 
 private:
-    Clock::Mono now_{};
-    Batch       taken_;
+    Batch taken_;
 };
 
 class ReleasedEarly final : public ForwardingScheduler {
 public:
     using ForwardingScheduler::ForwardingScheduler;
 
-    void finish(Run const& run, std::uint32_t settled, NextStep next) override
+    bool take(Clock::Mono now, Batch& batch, std::size_t limit) override
     {
-        if (next.kind == NextStep::Kind::held)
-            inner_->finish(run, settled + 1, {});
-        else
-            inner_->finish(run, settled, next);
+        auto const is_any = inner_->take(now, batch, limit);
+        taken_ = batch;
+        return is_any;
     }
-    void released(LaneId) override {}
+    void finish(Run const& run, std::uint32_t settled, NextStep next, Clock::Mono now) override
+    {
+        if (next.kind != NextStep::Kind::held) return inner_->finish(run, settled, next, now);
+        is_resident_[run.lane].push_back(taken_.events[run.first + settled].block != nullptr);
+        inner_->finish(run, settled + 1, {}, now);
+    }
+    bool released(LaneId lane, Clock::Mono) override
+    {
+        bool const is_resident = is_resident_[lane].front();
+        is_resident_[lane].pop_front();
+        return is_resident;
+    }
+
+private:
+    Batch                              taken_;
+    std::map<LaneId, std::deque<bool>> is_resident_;
+};
+
+// What is behind the breaker keeps its place.
+class SpillKeepsTickets final : public ForwardingScheduler {
+public:
+    using ForwardingScheduler::ForwardingScheduler;
+
+    void bind(Admission&, Breaker const& breaker) override { inner_->bind(other_, breaker); }
+
+private:
+    Admission other_{{}};
+};
+
+class BacklogOutOfOrder final : public ForwardingScheduler {
+public:
+    using ForwardingScheduler::ForwardingScheduler;
+
+    bool take(Clock::Mono now, Batch& batch, std::size_t limit) override
+    {
+        auto const is_any = inner_->take(now, batch, limit);
+        for (auto const& run : batch.runs)
+            if (run.count > 1 && batch.events[run.first].block == nullptr)
+                std::swap(batch.events[run.first], batch.events[run.first + 1]);
+        return is_any;
+    }
 };
 
 class DroppedWhenFull final : public ForwardingScheduler {
@@ -423,6 +461,10 @@ std::string_view name(Twin twin)
     case Twin::sequence_ignored: return "sequence guard ignored";
     case Twin::effect_then_cursor: return "effect, then its cursor";
     case Twin::outage_counted: return "outage counted as failure";
+    case Twin::retry_ignores_budget: return "retries beyond their budget";
+    case Twin::breaker_never_opens: return "breaker that never opens";
+    case Twin::backlog_out_of_order: return "backlog read out of order";
+    case Twin::spill_keeps_tickets: return "places kept by what is spilled";
     }
     return "";
 }
@@ -442,6 +484,14 @@ EngineParts wrong_parts(Twin twin, SchedulerOptions const& options)
         break;
     }
     case Twin::dropped_when_full: parts.scheduler = std::make_unique<DroppedWhenFull>(std::move(lanes)); break;
+    case Twin::backlog_out_of_order: parts.scheduler = std::make_unique<BacklogOutOfOrder>(std::move(lanes)); break;
+    case Twin::spill_keeps_tickets: parts.scheduler = std::make_unique<SpillKeepsTickets>(std::move(lanes)); break;
+    case Twin::retry_ignores_budget: {
+        auto spendthrift = options;
+        spendthrift.budget.saved_max = 1'000'000;
+        parts.scheduler = std::make_unique<LaneScheduler>(spendthrift);
+        break;
+    }
     case Twin::cursor_before_effect: parts.watermark = std::make_unique<CursorBeforeEffect>(); break;
     case Twin::unsettled_forgotten: parts.watermark = std::make_unique<UnsettledForgotten>(); break;
     case Twin::cursor_as_maximum: parts.watermark = std::make_unique<CursorAsMaximum>(); break;

@@ -35,6 +35,10 @@ enum class Twin {
     sequence_ignored,      // graph: an event applied again is applied again
     effect_then_cursor,    // graph: the sequence of an effect becomes durable after it
     outage_counted,        // graph: an outage is reported like a failure of the event
+    retry_ignores_budget,  // scheduler: retries as soon as they are due
+    breaker_never_opens,   // engine: asks a graph that is away again and again
+    backlog_out_of_order,  // scheduler: two neighbours from the log the wrong way round
+    spill_keeps_tickets,   // scheduler: what is spilled gives no place back
 };
 inline constexpr Twin twins[] = {
     Twin::four_queues,         Twin::failed_to_the_back,   Twin::released_early,      Twin::cursor_as_maximum,
@@ -42,6 +46,7 @@ inline constexpr Twin twins[] = {
     Twin::rev_ignored,         Twin::sequence_ignored,     Twin::outage_counted,      Twin::unsettled_forgotten,
     Twin::changes_forgotten,   Twin::run_skipped,          Twin::generation_lost,      Twin::dropped_when_full,
     Twin::cursor_before_effect, Twin::no_dedupe,           Twin::error_ignored,        Twin::effect_then_cursor,
+    Twin::retry_ignores_budget, Twin::breaker_never_opens, Twin::backlog_out_of_order, Twin::spill_keeps_tickets,
 };
 std::string_view name(Twin twin);
 

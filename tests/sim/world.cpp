@@ -6,6 +6,7 @@
 #include "sim/lane_model.hpp"
 
 #include <algorithm>
+#include <deque>
 
 namespace sluice::sim {
 namespace {
@@ -20,6 +21,7 @@ engine::EngineOptions draw_options(Random& random)
     engine::EngineOptions options;
     options.admission.events = static_cast<std::uint32_t>(6 + random.below(60));
     options.admission.bytes = 6'000 + random.below(60'000);
+    options.admission.backlog = random.below(200);
     options.appender.commit_bytes_max = random.chance(0.3) ? 500 + random.below(4'000) : 8u << 20;
     options.scheduler.batch_max = 1 + random.below(32);
     options.scheduler.lane_batch_max = 1 + random.below(16);
@@ -27,6 +29,13 @@ engine::EngineOptions draw_options(Random& random)
     options.scheduler.max_wait = {std::chrono::milliseconds(1 + random.below(60)),
                                   std::chrono::milliseconds(1 + random.below(30)),
                                   std::chrono::milliseconds(1 + random.below(10)), std::chrono::milliseconds::max()};
+    options.scheduler.budget.saved_max = static_cast<std::uint32_t>(1 + random.below(2));
+    options.scheduler.budget.per_second = static_cast<std::uint32_t>(30 + random.below(100));
+    options.scheduler.read_span = static_cast<std::uint32_t>(1 + random.below(40));
+    options.scheduler.slice_max = 1 + random.below(8);
+    options.breaker.failures_in_row = static_cast<std::uint32_t>(1 + random.below(5));
+    options.breaker.first_probe = std::chrono::milliseconds(1 + random.below(10));
+    options.breaker.probe_max = options.breaker.first_probe * static_cast<int>(1 + random.below(6));
     options.retry.attempts_max = static_cast<std::uint32_t>(1 + random.below(3));
     options.retry.first_cap = std::chrono::milliseconds(1 + random.below(10));
     options.retry.unavailable = std::chrono::milliseconds(1 + random.below(10));
@@ -39,7 +48,7 @@ engine::EngineOptions draw_options(Random& random)
     return options;
 }
 
-// Counts what lanes go through; it does not judge them, so that twins are found by what they lead to.
+// Counts what lanes go through, and judges it. Twins do without, so that they are found by what they lead to.
 class WatchedScheduler final : public ForwardingScheduler {
 public:
     WatchedScheduler(std::unique_ptr<engine::Scheduler> inner, engine::SchedulerOptions const& options, Goals& goals)
@@ -56,26 +65,81 @@ public:
         inner_->push(events, now);
         model_.pushed(events, now);
     }
-    bool take(Clock::Mono now, engine::Batch& batch) override
+    bool take(Clock::Mono now, engine::Batch& batch, std::size_t limit) override
     {
-        auto const is_any = inner_->take(now, batch);
-        model_.taken(batch, is_any, now);
+        auto const is_any = inner_->take(now, batch, limit);
+        model_.taken(batch, is_any, now, limit);
+        require(model_.violation().empty(), model_.violation());
         return is_any;
     }
-    void finish(engine::Run const& run, std::uint32_t settled, engine::NextStep next) override
+    void finish(engine::Run const& run, std::uint32_t settled, engine::NextStep next, Clock::Mono now) override
     {
-        inner_->finish(run, settled, next);
+        inner_->finish(run, settled, next, now);
         model_.finished(run, settled, next);
     }
-    void released(engine::LaneId lane) override
+    bool released(engine::LaneId lane, Clock::Mono now) override
     {
-        inner_->released(lane);
         model_.released(lane);
+        return inner_->released(lane, now);
     }
 
 private:
     LaneModel model_;
     Goals&    goals_;
+};
+
+// Judges retries, and counts what the log is read for again.
+class RetryWatch final : public ForwardingScheduler {
+public:
+    RetryWatch(std::unique_ptr<engine::Scheduler> inner, engine::RetryBudgetOptions budget, Goals& goals)
+        : ForwardingScheduler(std::move(inner)), budget_(budget), goals_(goals)
+    {
+    }
+    bool take(Clock::Mono now, engine::Batch& batch, std::size_t limit) override
+    {
+        auto const is_any = inner_->take(now, batch, limit);
+        for (auto const& run : batch.runs) {
+            if (run.is_retry) happened_.push_back({now, 1, 0});
+            if (batch.events[run.first].block == nullptr) ++goals_["read again from the log"];
+        }
+        check(now);
+        return is_any;
+    }
+    void finish(engine::Run const& run, std::uint32_t settled, engine::NextStep next, Clock::Mono now) override
+    {
+        bool const is_untried = settled == 0 && next.kind == engine::NextStep::Kind::ready;
+        if (run.is_retry && is_untried) {
+            auto const retry = std::find_if(
+                happened_.rbegin(), happened_.rend(), [](auto const& entry) { return entry.retries > 0; });
+            if (retry != happened_.rend()) retry->retries = 0;
+        }
+        if (settled > 0) happened_.push_back({now, 0, settled - run.is_retry});
+        if (next.kind == engine::NextStep::Kind::retry) ++goals_["retry"];
+        inner_->finish(run, settled, next, now);
+    }
+
+private:
+    static constexpr auto window = 100ms;
+    struct Entry {
+        Clock::Mono   at;
+        std::uint64_t retries, settled;
+    };
+
+    void check(Clock::Mono now)
+    {
+        while (!happened_.empty() && now - happened_.front().at > window) happened_.pop_front();
+        std::uint64_t retries = 0, settled = 0;
+        for (auto const& entry : happened_) {
+            retries += entry.retries;
+            settled += entry.settled;
+        }
+        auto const most = settled * budget_.percent * 10 + budget_.per_second * 100 + budget_.saved_max * 1'000;
+        require(retries * 1'000 <= most, "retries stay within their budget");
+    }
+
+    engine::RetryBudgetOptions const budget_;
+    Goals&                           goals_;
+    std::deque<Entry>                happened_;
 };
 
 class World {
@@ -86,6 +150,7 @@ public:
           context_{.faults = faults_, .random = random_, .clock = clock_, .ledger = ledger_, .goals = report_.goals}
     {
         ledger_.retry = options_.retry;
+        context_.breaker = options_.breaker;
         ids_options_ = {.memory_ids = static_cast<std::uint32_t>(4 + random_.below(61)),
                         .merge_step = 1 + random_.below(20)};
         producers_.resize(events_.size());
@@ -245,14 +310,19 @@ private:
         p.wrong_graph = wrong_view(twin_, *p.faulty_graph);
         auto parts = wrong_parts(twin_, options_.scheduler);
         parts.dedupe = make_index(twin_, ids_, ids_options_);
+        if (!parts.scheduler) parts.scheduler = std::make_unique<engine::LaneScheduler>(options_.scheduler);
         if (twin_ == Twin::none)
             parts.scheduler = std::make_unique<WatchedScheduler>(
-                std::make_unique<engine::LaneScheduler>(options_.scheduler), options_.scheduler, report_.goals);
+                std::move(parts.scheduler), options_.scheduler, report_.goals);
+        parts.scheduler = std::make_unique<RetryWatch>(
+            std::move(parts.scheduler), options_.scheduler.budget, report_.goals);
+        auto options = options_;
+        if (twin_ == Twin::breaker_never_opens) options.breaker.failures_in_row = options.breaker.failures_of_20 = 1'000'000;
         p.engine = std::make_unique<engine::Engine>(
             engine::Engine::Deps{
                 p.wrong_log ? *p.wrong_log : *p.faulty_log, p.wrong_graph ? *p.wrong_graph : *p.faulty_graph,
                 shared_.schemas, clock_, &checkpoints_},
-            options_, [this](std::vector<BlockRef> blocks) { answered(blocks); },
+            options, [this](std::vector<BlockRef> blocks) { answered(blocks); },
             [this](log::Decision const& decision) { decided(decision); }, std::move(parts));
     }
 
@@ -502,7 +572,16 @@ private:
         auto const& limits = options_.admission;
         require(use.events <= limits.events && use.bytes <= limits.bytes, "admission never exceeds its capacity");
         auto const& p = state.pending;
-        require(use.events == p[0] + p[1] + p[2] + p[3] + events_in_flight_, "every resident event holds one place");
+        auto const  lanes = engine().lanes();
+        require(use.events + lanes.backlog == p[0] + p[1] + p[2] + p[3] + events_in_flight_,
+                "every resident event holds one place, and no other does");
+        require(use.backlog == lanes.backlog + lanes.backlog_lanes * engine::LaneScheduler::lane_entries,
+                "every backlog entry is counted, and what its lane takes");
+        if (use.backlog > limits.backlog + limits.events) ++report_.goals["backlog full"];
+        auto const breaker = engine().graph_breaker();
+        if (breaker.opened > 0) ++report_.goals["breaker opened"];
+        if (breaker.opened > 0 && engine().graph_answers()) ++report_.goals["breaker closed again"];
+        if (lanes.waiting_for_budget > 0) ++report_.goals["retry without budget"];
     }
 
     void check_end()
@@ -512,7 +591,7 @@ private:
         ledger_.check_end(state);
         ledger_.check_graph(*graph_);
         auto const use = engine().admission().use();
-        require(use.events == 0 && use.bytes == 0, "at rest nothing is held");
+        require(use.events == 0 && use.bytes == 0 && use.backlog == 0, "at rest nothing is held");
 
         graph::ResidentStore replayed;
         auto const           folded = engine::fold(*process_->log, shared_.schemas, replayed, clock_);

@@ -416,7 +416,7 @@ TEST_F(Appending, HandsStoredEventsToTheirLanesWithWhatWorkersNeed)
 {
     auto const block = append({{.did = "did:web:b.example", .id = "a", .payload = "[1]", .tier = Tier::high}});
     Batch      batch;
-    ASSERT_TRUE(scheduler_.take(clock_.now(), batch));
+    ASSERT_TRUE(scheduler_.take(clock_.now(), batch, 64));
     auto const& event = batch.events.at(0);
     EXPECT_EQ(event.lane_key, log::lane_key(0, "did:web:b.example"));
     EXPECT_EQ(event.block, block.get());

@@ -211,7 +211,8 @@ TEST_F(Working, NeverGivesUpBecauseOfAnOutage)
     store({"test.fine"});
     for (int i = 0; i < 50; ++i) graph_.errors.push_back(Errc::unavailable);
     work();
-    for (int i = 0; i < 50; ++i) wait_and_work();
+    for (int i = 0; i < 200; ++i) wait_and_work();
+    EXPECT_EQ(graph_.calls.size(), 51u);
     EXPECT_EQ(engine_.state().applied, 1u);
     EXPECT_EQ(engine_.state().dead_lettered, 0u);
 }
