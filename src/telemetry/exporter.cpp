@@ -120,7 +120,7 @@ std::string metrics_text(
     f.gauge("sluice_pending_events", "Durable events not settled yet, by tier.",
             by_tier([&](std::size_t t) { return num(state.pending[t]); }), "tier");
     f.gauge("sluice_oldest_wait_seconds", "Age of the oldest waiting lane head, by its tier.",
-            by_tier([&](std::size_t t) { return seconds(lanes.oldest_age[t]); }), "tier");
+            by_tier([&](std::size_t t) { return seconds(lanes.oldest_wait[t]); }), "tier");
     f.gauge("sluice_tier_closed", "1 while a tier is refused.",
             by_tier([&](std::size_t t) { return num(use.closed[t]); }), "tier");
     f.gauge("sluice_lanes", "Lanes with pending events.", {{num(lanes.lanes)}});
