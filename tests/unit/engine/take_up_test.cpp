@@ -399,7 +399,17 @@ TEST_F(TakingUp, AControlIsARecordOfTheLogAndNoEvent)
     EXPECT_EQ(engine_->state().watermark, Sequence{1});
     EXPECT_FALSE(engine_->controls().check(control::tier_paused, R"({"tier":"low"})"));
     EXPECT_FALSE(engine_->controls().check(control::tier_paused, R"({"tier":"lowest"})"));
+}
+
+TEST_F(TakingUp, WhatIsPausedWaitsUntilItIsResumedAndARestartFoldsItAllTheSame)
+{
+    engine_->submit(make_control(control::lane_paused, R"({"did":"did:plc:a"})", [](Block const&) {}));
     send("test.put", "r", "good");
+    EXPECT_EQ(engine_->state().applied, 0u);
+    EXPECT_EQ(engine_->admission().use().events, 0u);  // it waits in the backlog
+    engine_->submit(make_control(control::lane_resumed, R"({"did":"did:plc:a"})", [](Block const&) {}));
+    settle();
+    EXPECT_EQ(engine_->state().applied, 1u);
     expect_numbers(1, 1, 0, 0);
 }
 
