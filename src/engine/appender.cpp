@@ -22,15 +22,51 @@ void Appender::submit(log::Decision decision, LaneId lane)
     waiting_verdicts_.push_back({std::move(decision), lane});
 }
 
+void Appender::find(std::string id, std::function<void(Result<Sequence>)> found)
+{
+    std::lock_guard lock(mutex_);
+    waiting_searches_.push_back({std::move(id), std::move(found)});
+}
+
 bool Appender::idle() const
 {
     std::lock_guard lock(mutex_);
-    return waiting_blocks_.empty() && waiting_verdicts_.empty();
+    return waiting_blocks_.empty() && waiting_verdicts_.empty() && waiting_searches_.empty();
+}
+
+// Looks up what others want to know.
+bool Appender::search()
+{
+    std::vector<Search> searches;
+    {
+        std::lock_guard lock(mutex_);
+        searches.swap(waiting_searches_);
+    }
+    for (auto const& search : searches) {
+        Sequence   at{};
+        auto const is_it = [&](Sequence known) -> Result<bool> {
+            auto const stored = deps_.log.read(known);
+            if (!stored) return stored.error();
+            if (!*stored || (*stored)->record(number(known) - number((*stored)->first())).stored_id() != search.id)
+                return false;
+            at = known;
+            return true;
+        };
+        if (failed() || !deps_.dedupe.has_room()) {
+            search.found(Error{Errc::unavailable, "ids_behind", "the index of event ids is not complete"});
+            continue;
+        }
+        auto const looked = deps_.dedupe.find(log::id_key(0, search.id), is_it);
+        if (!looked) fail(looked.error(), RequestOutcome::read_failed);
+        search.found(looked ? Result<Sequence>(at) : Result<Sequence>(looked.error()));
+    }
+    return !searches.empty();
 }
 
 bool Appender::step()
 {
-    if (!collect()) return false;
+    bool const has_searched = search();
+    if (!collect()) return has_searched;
     if (failed()) {
         answer_all(failed_outcome_);
         return true;

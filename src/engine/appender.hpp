@@ -42,6 +42,9 @@ public:
     // Any thread.
     void submit(BlockRef block);
     void submit(log::Decision decision, LaneId lane);
+    // Where the event of that id is; none if there is none. Told on the appender's thread, which alone looks ids up, at
+    // its next step. Askers bound how many wait.
+    void find(std::string id, std::function<void(Result<Sequence>)> found);
     bool idle() const;  // nothing waits
 
     // One commit; false if nothing waited. After a failure every request is answered as the one it happened to:
@@ -55,6 +58,10 @@ private:
         log::Decision decision;
         LaneId        lane;
     };
+    struct Search {
+        std::string                           id;
+        std::function<void(Result<Sequence>)> found;
+    };
     struct Group {
         std::vector<BlockRef>         blocks;
         std::vector<Verdict>          verdicts;
@@ -64,6 +71,7 @@ private:
     };
     enum class Match : std::uint8_t { fresh, duplicate, conflict };
 
+    bool     search();
     bool     collect();
     void     answer_all(RequestOutcome outcome);
     void     tell();
@@ -86,6 +94,7 @@ private:
     mutable std::mutex    mutex_;
     std::vector<BlockRef> waiting_blocks_;    // guarded by mutex_; bounded by tickets
     std::vector<Verdict>  waiting_verdicts_;  // guarded by mutex_; one per held lane
+    std::vector<Search>   waiting_searches_;  // guarded by mutex_
 
     // The appender's thread only.
     Group            group_;

@@ -27,7 +27,7 @@ Engine::Engine(Deps deps, EngineOptions options, Answered answered, Decided on_d
         workers_.push_back(std::make_unique<Worker>(
             Worker::Deps{*scheduler_, deps_.log, deps_.graph, breaker_, *watermark_, admission_, *appender_,
                          counters_, deps_.clock, deps_.schemas, parking_, dead_letters_, options_.parked,
-                         deps_.gate != nullptr ? *deps_.gate : controls_},
+                         deps_.gate != nullptr ? *deps_.gate : controls_, recent_stale_},
             options_.retry, options_.seed + i));
 }
 

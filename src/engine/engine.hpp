@@ -69,6 +69,12 @@ public:
     // Any thread. The block's tickets must come from admission().
     void submit(BlockRef block) { appender_->submit(std::move(block)); }
 
+    // As Appender::find().
+    void find(std::string id, std::function<void(Result<Sequence>)> found)
+    {
+        appender_->find(std::move(id), std::move(found));
+    }
+
     bool         append_step() { return appender_->step(); }
     Result<bool> work_step(std::size_t worker) { return workers_[worker]->step(); }
     bool         checkpoint_step() { return checkpointer_ && checkpointer_->step(); }
@@ -120,6 +126,8 @@ public:
     DeadLetters const& dead_letters() const noexcept { return dead_letters_; }
     Parking const&     parking() const noexcept { return parking_; }
     Controls const&    controls() const noexcept { return controls_; }
+    RecentStale const& recent_stale() const noexcept { return recent_stale_; }
+    bool               is_unsettled(Sequence sequence) const { return watermark_->is_unsettled(sequence); }
     Jobs const&        jobs() const noexcept { return jobs_; }
 
     Admission&       admission() noexcept { return admission_; }
@@ -141,6 +149,7 @@ private:
     DeadLetters                          dead_letters_;
     Parking                              parking_;
     Controls                             controls_;
+    RecentStale                          recent_stale_;
     Jobs                                 jobs_;
     std::unique_ptr<DedupeIndex>         dedupe_;
     std::unique_ptr<Watermark>           watermark_;

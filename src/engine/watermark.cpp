@@ -93,4 +93,13 @@ Position DenseWatermark::position() const
     return position;
 }
 
+bool DenseWatermark::is_unsettled(Sequence sequence) const
+{
+    std::lock_guard lock(mutex_);
+    auto const      found = stretches_.find(number(sequence) / stretch);
+    if (found == stretches_.end()) return false;
+    auto const bit = number(sequence) % stretch;
+    return (found->second.unsettled[bit / 64] >> (bit % 64) & 1) != 0;
+}
+
 }  // namespace sluice::engine

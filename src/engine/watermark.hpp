@@ -41,6 +41,7 @@ public:
     virtual Sequence low() const = 0;
     virtual Sequence last() const = 0;
     virtual Position position() const = 0;
+    virtual bool     is_unsettled(Sequence sequence) const = 0;  // false for what was never logged
 };
 
 // A bit for each event of those stretches of the log that have an unsettled one; of the others nothing.
@@ -52,6 +53,7 @@ public:
     Sequence low() const override;
     Sequence last() const override;
     Position position() const override;
+    bool     is_unsettled(Sequence sequence) const override;
 
 private:
     static constexpr std::uint64_t stretch = 1'024;

@@ -174,8 +174,11 @@ void Worker::settle(std::span<graph::Outcome const> outcomes, std::uint32_t firs
 {
     std::uint64_t stale = 0;
     for (std::size_t i = 0; i < outcomes.size(); ++i) {
-        stale += outcomes[i] == graph::Outcome::stale;
         auto const& event = events_[first + i];
+        if (outcomes[i] == graph::Outcome::stale) {
+            ++stale;
+            deps_.recent_stale.add(event.sequence);
+        }
         settled_.push_back(event.sequence);
         if (event.version != Sequence::none)
             deps_.parking.settled(record_key(event, deps_.schemas), event.version);

@@ -9,6 +9,7 @@
 #include "engine/decide.hpp"
 #include "engine/gate.hpp"
 #include "engine/parking.hpp"
+#include "engine/recent_stale.hpp"
 #include "engine/retry.hpp"
 #include "engine/scheduler.hpp"
 #include "engine/watermark.hpp"
@@ -38,6 +39,7 @@ public:
         DeadLetters const&       dead_letters;
         ParkedTypes const&       parked;
         Gate const&              gate;
+        RecentStale&             recent_stale;
     };
 
     Worker(Deps deps, RetryOptions options, std::uint64_t seed);

@@ -128,6 +128,7 @@ public:
     Sequence low() const override { return highest_; }
     Sequence last() const override { return highest_; }
     Position position() const override { return {.last = highest_, .stale = 0, .unsettled = {}}; }
+    bool     is_unsettled(Sequence) const override { return false; }
 
 private:
     Sequence highest_{};
@@ -141,6 +142,7 @@ public:
     Sequence low() const override { return inner_.low(); }
     Sequence last() const override { return inner_.last(); }
     Position position() const override { return inner_.position(); }
+    bool     is_unsettled(Sequence sequence) const override { return inner_.is_unsettled(sequence); }
 
 protected:
     DenseWatermark inner_;

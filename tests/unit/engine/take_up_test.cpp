@@ -1,5 +1,5 @@
 // Dead letters and parked events that are taken up again, alone and by jobs.
-#include "engine/engine.hpp"
+#include "engine/whereabouts.hpp"
 
 #include "graph/resident_store.hpp"
 #include "log/memory_log.hpp"
@@ -126,6 +126,13 @@ protected:
             clock_.advance(10ms);
         }
         engine_->jobs_step();
+    }
+
+    Whereabouts where(std::uint64_t sequence) const
+    {
+        auto const found = locate({*engine_, *log_, *store_, schemas_}, Sequence{sequence});
+        EXPECT_TRUE(found && *found);
+        return found && *found ? **found : Whereabouts{};
     }
 
     std::string name_of(std::string const& record) const
@@ -411,6 +418,73 @@ TEST_F(TakingUp, WhatIsPausedWaitsUntilItIsResumedAndARestartFoldsItAllTheSame)
     settle();
     EXPECT_EQ(engine_->state().applied, 1u);
     expect_numbers(1, 1, 0, 0);
+}
+
+TEST_F(TakingUp, SaysWhereAnEventIs)
+{
+    send("test.put", "r", "good 1");
+    EXPECT_EQ(where(1).state, EventState::applied);
+    EXPECT_EQ(where(1).written->sequence, Sequence{1});
+    send("test.put", "r", "good 2");
+    EXPECT_EQ(where(1).state, EventState::applied);
+    EXPECT_EQ(where(1).written->sequence, Sequence{2});
+
+    send("test.put", "s", "bad 3");
+    EXPECT_EQ(where(3).state, EventState::dead_lettered);
+    EXPECT_EQ(where(3).decisions.at(0).reason, "not_today");
+    send("test.put", "s", "newer 4");
+    is_healed = true;
+    auto const successor = take_up(3, {.verdict = log::Verdict::redriven}).decision.successor;
+    EXPECT_EQ(where(3).state, EventState::dead_lettered);
+    EXPECT_EQ(where(3).decisions.back().successor, successor);
+    EXPECT_EQ(where(number(successor)).state, EventState::stale);
+    EXPECT_EQ(where(number(successor)).origin.cause, Sequence{3});
+    EXPECT_EQ(where(number(successor)).written->sequence, Sequence{4});
+
+    is_healed = false;
+    send("test.parks", "t", "bad 6");
+    EXPECT_EQ(where(6).state, EventState::parked);
+    send("test.put", "t", "good 7");
+    EXPECT_EQ(where(7).state, EventState::parked);
+    EXPECT_EQ(where(7).decisions.at(0).reason, "follows_parked");
+    is_healed = true;
+    run_job({.kind = Job::Kind::release, .filter = {.through = log_->last()}, .rate = 1'000});
+    EXPECT_EQ(where(7).state, EventState::applied);
+    ASSERT_EQ(where(7).copies.size(), 1u);
+    EXPECT_EQ(where(8).state, EventState::internal);
+
+    auto const none = locate({*engine_, *log_, *store_, schemas_}, next(log_->last()));
+    ASSERT_TRUE(none);
+    EXPECT_FALSE(*none);
+}
+
+TEST_F(TakingUp, SaysWhatAnEventWaitsFor)
+{
+    engine_->submit(make_control(control::lane_paused, R"({"did":"did:plc:a"})", [](Block const&) {}));
+    send("test.put", "r", "good 2");
+    send("test.put", "r", "good 3");
+    EXPECT_EQ(where(2).state, EventState::blocked);
+    EXPECT_TRUE(where(2).is_paused);
+    EXPECT_EQ(where(3).state, EventState::blocked);
+    EXPECT_EQ(where(3).behind, Sequence{2});
+}
+
+TEST_F(TakingUp, FindsAnEventByItsId)
+{
+    send("test.put", "r", "good 1", "3jzfcijpj2z2a");
+    auto const id = where(1).event_id;
+    Sequence   found{};
+    engine_->find(id, [&](Result<Sequence> at) { found = at.value(); });
+    EXPECT_TRUE(engine_->append_step());
+    EXPECT_EQ(found, Sequence{1});
+    engine_->find("x-unknown", [&](Result<Sequence> at) { found = at.value(); });
+    EXPECT_TRUE(engine_->append_step());
+    EXPECT_EQ(found, Sequence::none);
+
+    send("test.put", "r", "good 2");
+    EXPECT_EQ(sequence_in_id(where(2).event_id), Sequence{2});
+    EXPECT_EQ(sequence_in_id("anything else"), Sequence::none);
+    EXPECT_EQ(sequence_in_id("00000000-0000-7000-8000-000000000002"), Sequence::none);
 }
 
 TEST(Fingerprint, LeavesOutWhatVaries)
