@@ -113,8 +113,12 @@ void serialise(std::string& out, Response const& response, Framing framing)
     append_number(out, static_cast<std::size_t>(response.status));
     out.append(" ").append(reason_phrase(response.status));
     if (!bodiless) {
-        out.append("\r\nContent-Length: ");
-        append_number(out, response.body.size());
+        if (!response.stream) {
+            out.append("\r\nContent-Length: ");
+            append_number(out, response.body.size());
+        } else if (!framing.http_1_0) {
+            out.append("\r\nTransfer-Encoding: chunked");
+        }
         if (!response.content_type.empty()) out.append("\r\nContent-Type: ").append(response.content_type);
     }
     out.append("\r\nX-Content-Type-Options: nosniff\r\n");
@@ -125,6 +129,20 @@ void serialise(std::string& out, Response const& response, Framing framing)
         out.append("Connection: keep-alive\r\n");
     out.append("\r\n");
     if (!bodiless && !framing.head_only) out.append(response.body);
+}
+
+void serialise_piece(std::string& out, std::string_view piece, bool is_last, Framing framing)
+{
+    if (framing.http_1_0) {
+        out.append(piece);
+        return;
+    }
+    if (!piece.empty()) {
+        char       digits[16];
+        auto const end = std::to_chars(digits, digits + sizeof digits, piece.size(), 16).ptr;
+        out.append(digits, end).append("\r\n").append(piece).append("\r\n");
+    }
+    if (is_last) out.append("0\r\n\r\n");
 }
 
 Result<std::string> percent_decode(std::string_view text)

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -56,12 +57,15 @@ struct Request {
     std::optional<std::string_view> header(std::string_view name) const noexcept;
 };
 
+class Stream;
+
 struct Response {
     int              status{200};
     std::string_view content_type{};  // a literal; empty with an empty body
     std::string      body{};
     std::string      headers{};       // further header lines, written by add_header
     bool             close{false};    // end the connection after it
+    std::shared_ptr<Stream> stream{}; // gives the body instead, piece by piece; the connection ends after it
 
     // Control bytes in the value are left out, so that a value cannot end its line.
     Response& add_header(std::string_view name, std::string_view value);
@@ -73,8 +77,11 @@ struct Framing {
     bool http_1_0{false};
 };
 
-// Appends the whole response to `out`.
+// Appends the whole response to `out`, but for the body that a stream gives.
 void serialise(std::string& out, Response const& response, Framing framing);
+
+// Appends the next piece of the body of a response that has a stream.
+void serialise_piece(std::string& out, std::string_view piece, bool is_last, Framing framing);
 
 // "%41" is "A"; '+' stays. `invalid` bad_percent_encoding when a '%' is not followed by two hex digits.
 Result<std::string> percent_decode(std::string_view text);

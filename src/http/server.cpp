@@ -77,6 +77,10 @@ public:
         if (auto* const session = find(request)) session->respond(response);
         if (!commons_.unfinished.empty()) post_turn();
     }
+    void give(std::uint64_t request, std::string piece, bool is_last) override
+    {
+        if (auto* const session = find(request)) session->give(piece, is_last);
+    }
     void abandon(std::uint64_t request) noexcept override
     {
         if (auto* const session = find(request)) session->abandon();
@@ -149,7 +153,10 @@ Result<std::uint16_t> Server::Core::listen(std::string_view host, std::uint16_t 
 void Server::Core::stop_accepting()
 {
     commons_.draining = true;
+    commons_.streams_end = std::min(commons_.streams_end, clock_.now() + commons_.options.stream_end);
     listeners_.clear();
+    for (auto& slot : slots_)
+        if (slot.session) slot.session->end_stream();
 }
 
 void Server::Core::await_accept(Listener& listener)

@@ -43,6 +43,10 @@ struct ServerOptions {
     std::chrono::milliseconds write_progress{10'000};  // between two bytes of the answer
     std::chrono::milliseconds idle{30'000};            // between two requests
 
+    // A stream may last. Nobody waits longer for its client to take something, and while draining not even for its end.
+    std::chrono::milliseconds stream_progress{60'000};
+    std::chrono::milliseconds stream_end{3'000};
+
     // After the last answer a connection waits for the client's end, so that the answer is not lost in a reset.
     std::chrono::milliseconds linger{2'000};
     std::size_t               linger_bytes{1024 * 1024};
@@ -60,6 +64,9 @@ struct Counters {
     Count body_bytes{0};       // of bodies being received, as counted against bodies_max
     Count answer_bytes{0};     // of answers not sent yet, as counted against answers_max
     Count answers_cut{0};      // connections closed for them
+    Count streams{0};          // under way
+    Count stream_bytes{0};     // of their pieces, not sent yet; not counted against answers_max
+    Count streams_slow{0};     // closed since their clients took nothing
 
     // Requests that no handler saw, by the status they were refused with.
     static constexpr std::array refusal_statuses{
@@ -82,7 +89,9 @@ class Responder {
 public:
     virtual ~Responder() = default;
     virtual void respond(std::uint64_t request, Response response) = 0;
-    virtual void abandon(std::uint64_t request) noexcept = 0;  // there will be no response
+    virtual void abandon(std::uint64_t request) noexcept = 0;  // there will be no response, or no further piece
+    // Of the stream of a response; only for handlers that give one.
+    virtual void give(std::uint64_t /*request*/, std::string /*piece*/, bool /*is_last*/) {}
 };
 
 // The duty to answer one request, now or later. Use and destroy it on the io thread, or when that has ended; moving it
@@ -115,6 +124,49 @@ public:
 private:
     std::shared_ptr<Responder> responder_;  // shared, since replies under way may outlive the server
     std::uint64_t              request_{0};
+};
+
+// The duty to give a stream's client one piece, under the rules of Reply. One that dies unused cuts the connection.
+class Piece {
+public:
+    Piece(std::shared_ptr<Responder> responder, std::uint64_t request) noexcept
+        : responder_(std::move(responder)), request_(request)
+    {
+    }
+    Piece(Piece&&) noexcept = default;
+    Piece& operator=(Piece&& other) noexcept
+    {
+        std::swap(responder_, other.responder_);
+        std::swap(request_, other.request_);
+        return *this;
+    }
+    ~Piece()
+    {
+        if (responder_) responder_->abandon(request_);
+    }
+
+    // Once. Empty only if it is the last. It stays in memory until the client has taken it.
+    void operator()(std::string bytes, bool is_last)
+    {
+        SLUICE_ASSERT(responder_ != nullptr);
+        std::exchange(responder_, nullptr)->give(request_, std::move(bytes), is_last);
+    }
+
+private:
+    std::shared_ptr<Responder> responder_;
+    std::uint64_t              request_{0};
+};
+
+// The body of a response whose length nobody knows yet. Called on the io thread; released there when the last piece was
+// given or the client has gone.
+class Stream {
+public:
+    virtual ~Stream() = default;
+
+    // The client has taken all there was: asks for one piece, to be given when there is one, but not from inside here.
+    virtual void next(Piece piece) = 0;
+    // The server drains: the piece asked for, or the next one, should be the last, and come now.
+    virtual void end() = 0;
 };
 
 struct BodyLimit {

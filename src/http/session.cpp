@@ -7,6 +7,8 @@
 #include <new>
 #include <utility>
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -19,6 +21,7 @@ constexpr std::size_t readers_kept = 64;
 constexpr std::size_t body_kept = 16 * 1024;   // capacity a resting reader may keep
 constexpr std::size_t out_kept = 256 * 1024;
 constexpr std::size_t turn_bytes = 512 * 1024;  // read from one connection before others have their turn
+constexpr int         stream_kernel_bytes = 64 * 1024;  // not sent yet, of one stream
 constexpr std::size_t turn_request = 16 * 1024;  // what a request counts against that, however small
 
 constexpr Refusal unanswered{500, "bug", "the request was not answered"};
@@ -54,6 +57,7 @@ void Session::close()
     state_ = State::closed;
     release_reader();
     release_unsent();
+    release_stream();
     ::close(descriptor_);
     commons_.closed.push_back(id_);
     add(commons_.counters.open, ~std::uint64_t{0});
@@ -63,6 +67,7 @@ void Session::on_ready(std::uint32_t epoll_events)
 {
     if ((epoll_events & (EPOLLERR | EPOLLHUP)) != 0) return close();
     if ((epoll_events & EPOLLRDHUP) != 0) half_closed_ = true;
+    if (half_closed_ && stream_) return close();  // nobody reads a stream without an end that way
     if ((epoll_events & (EPOLLIN | EPOLLRDHUP)) != 0) readable_ = true;
     if ((epoll_events & EPOLLOUT) != 0 && state_ == State::writing) flush();
     go_on();
@@ -249,12 +254,14 @@ void Session::refuse(Refusal refusal)
 void Session::abandon()
 {
     if (state_ == State::answering) refuse(unanswered);
+    if (state_ == State::streaming) close();
 }
 
 void Session::respond(Response const& response)
 {
     if (state_ != State::answering) return;
-    Framing framing{.keep_alive = !last_answer_ && !response.close && !commons_.draining};
+    Framing framing{.keep_alive = !last_answer_ && !response.close && !response.stream};
+    if (commons_.draining) framing.keep_alive = false;
     if (reader_) {
         auto const& request = reader_->request();
         framing.keep_alive = framing.keep_alive && request.keep_alive;
@@ -266,23 +273,39 @@ void Session::respond(Response const& response)
     auto& out = commons_.out;
     out.clear();
     serialise(out, response, framing);
+    if (response.stream && !framing.head_only) begin_stream(response.stream, framing);
+    send(out);
+}
+
+void Session::send(std::string& out)
+{
     sent_ = 0;
     state_ = State::writing;
     if (push(out)) {
         if (out.capacity() > out_kept) out = {};
         sent_all();
     } else if (state_ == State::writing) {
-        unsent_.swap(out);
+        if (stream_) {
+            unsent_.assign(out, sent_);  // no more than is left
+            sent_ = 0;
+        } else {
+            unsent_.swap(out);
+        }
         if (!count_unsent()) return close();
         await_room();
     }
 }
 
+Counters::Count& Session::unsent_count()
+{
+    return stream_ ? commons_.counters.stream_bytes : commons_.counters.answer_bytes;
+}
+
 // False when all connections together hold more than they may: their clients read too slowly.
 bool Session::count_unsent()
 {
-    add(commons_.counters.answer_bytes, unsent_.capacity());
-    if (commons_.counters.answer_bytes.load(std::memory_order_relaxed) <= commons_.options.answers_max) return true;
+    add(unsent_count(), unsent_.capacity());
+    if (stream_ || commons_.counters.answer_bytes.load(std::memory_order_relaxed) <= commons_.options.answers_max) return true;
     add(commons_.counters.answers_cut, 1);
     return false;
 }
@@ -290,7 +313,7 @@ bool Session::count_unsent()
 void Session::release_unsent()
 {
     if (unsent_.empty()) return;
-    add(commons_.counters.answer_bytes, std::size_t{0} - unsent_.capacity());
+    add(unsent_count(), std::size_t{0} - unsent_.capacity());
     unsent_ = {};
 }
 
@@ -323,17 +346,67 @@ void Session::flush()
 
 void Session::await_room()
 {
-    deadline_ = std::min(commons_.now + commons_.options.write_progress, since_ + commons_.options.answer);
+    auto const& options = commons_.options;
+    deadline_ = stream_ ? std::min(commons_.now + options.stream_progress, commons_.streams_end)
+                        : std::min(commons_.now + options.write_progress, since_ + options.answer);
 }
 
 void Session::sent_all()
 {
+    if (stream_ && !last_piece_) return ask_for_piece();
+    release_stream();
     if (last_answer_) return linger();
     state_ = State::idle;
     deadline_ = commons_.now + commons_.options.idle;
     if (advancing_) return;
     advance(reader_->next());
     if (reading()) read();
+}
+
+// ---- streams
+
+void Session::begin_stream(std::shared_ptr<Stream> const& stream, Framing framing)
+{
+    stream_ = stream;
+    framing_ = framing;
+    last_piece_ = false;
+    add(commons_.counters.streams, 1);
+    release_reader();
+    // Else the kernel would keep megabytes for a client that takes nothing.
+    int const not_sent = stream_kernel_bytes;
+    ::setsockopt(descriptor_, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &not_sent, sizeof not_sent);
+}
+
+void Session::ask_for_piece()
+{
+    state_ = State::streaming;
+    deadline_ = commons_.streams_end;
+    if (commons_.draining) stream_->end();
+    stream_->next(Piece(commons_.responder, id_));
+}
+
+void Session::give(std::string_view piece, bool is_last)
+{
+    if (state_ != State::streaming) return;
+    last_piece_ = is_last;
+    auto& out = commons_.out;
+    out.clear();
+    serialise_piece(out, piece, is_last, framing_);
+    send(out);
+}
+
+void Session::end_stream()
+{
+    if (!stream_) return;
+    deadline_ = std::min(deadline_, commons_.streams_end);
+    stream_->end();
+}
+
+void Session::release_stream()
+{
+    if (!stream_) return;
+    add(commons_.counters.streams, std::uint64_t{0} - 1);
+    stream_ = nullptr;
 }
 
 void Session::linger()
@@ -365,7 +438,9 @@ void Session::sweep()
     case State::head:
     case State::body: return refuse({408, "slow_request", "the request came too slowly"});
     case State::answering: return refuse({503, "timeout", "there was no answer in time; the outcome is unknown"});
-    default: return close();
+    default:
+        if (stream_ && !commons_.draining) add(commons_.counters.streams_slow, 1);
+        return close();
     }
 }
 

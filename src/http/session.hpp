@@ -15,6 +15,7 @@ struct Commons {
 
     Clock::Mono                                 now{};  // as of this turn of the loop
     bool                                        draining{false};
+    Clock::Mono                                 streams_end{Clock::Mono::max()};  // while draining
     std::shared_ptr<Responder>                  responder;
     std::string                                 out;      // where answers are put together
     std::vector<std::unique_ptr<RequestReader>> readers;  // at rest
@@ -41,7 +42,9 @@ public:
     void on_ready(std::uint32_t epoll_events);
     void go_on();  // after it was listed as unfinished
     void respond(Response const& response);  // to the request handed over; nothing happens when there is none
-    void abandon();                          // there will be no response to it
+    void give(std::string_view piece, bool is_last);  // to the stream of the response, as respond()
+    void abandon();                          // there will be no response to it, or no further piece
+    void end_stream();                       // soon, if there is one
     void refuse(Refusal refusal);
     void sweep();  // ends it when its deadline has passed
     void close();
@@ -51,7 +54,7 @@ public:
     bool          is_closed() const noexcept { return state_ == State::closed; }
 
 private:
-    enum class State : std::uint8_t { idle, head, body, answering, writing, lingering, closed };
+    enum class State : std::uint8_t { idle, head, body, answering, writing, streaming, lingering, closed };
 
     using Step = RequestReader::Step;
 
@@ -76,13 +79,20 @@ private:
     void await_room();
     bool count_unsent();
     void release_unsent();
+    Counters::Count& unsent_count();
     void sent_all();
+
+    void begin_stream(std::shared_ptr<Stream> const& stream, Framing framing);
+    void send(std::string& out);
+    void ask_for_piece();
+    void release_stream();
     void linger();
     void drain();
 
     Commons&                       commons_;
     std::unique_ptr<RequestReader> reader_;  // none while idle, lingering or closed
     std::string                    unsent_;
+    std::shared_ptr<Stream>        stream_;  // of the answer under way, if it has one
     std::size_t                    sent_{0};
     Clock::Mono                    since_{};  // when the head, the body or the answer began
     Clock::Mono                    deadline_{};
@@ -94,6 +104,8 @@ private:
     bool                           readable_{false};
     bool                           half_closed_{false};  // the client will send no more
     bool                           last_answer_{false};  // the connection ends after it
+    bool                           last_piece_{false};   // of stream_ has been given
+    Framing                        framing_{};           // of stream_
     bool                           advancing_{false};    // advance() is running, and goes on when an answer is sent
 };
 

@@ -833,5 +833,288 @@ TEST_F(HttpServer, ListensOnLiteralsOnly)
     });
 }
 
+// ---- streams
+
+// A stream whose pieces the test gives.
+struct Script {
+    std::atomic<int>     asked{0};
+    std::atomic<bool>    told_to_end{false}, released{false};
+    std::optional<Piece> piece;  // io thread
+};
+
+class ScriptedStream final : public Stream {
+public:
+    explicit ScriptedStream(std::shared_ptr<Script> script) : script_(std::move(script)) {}
+    ~ScriptedStream() override { script_->released = true; }
+    void next(Piece piece) override
+    {
+        script_->piece.emplace(std::move(piece));
+        ++script_->asked;
+    }
+    void end() override { script_->told_to_end = true; }
+
+private:
+    std::shared_ptr<Script> script_;
+};
+
+class HttpStream : public HttpServer {
+protected:
+    HttpStream()
+    {
+        callbacks_.on_request = [this](Request& request, Reply reply) {
+            if (request.path != "/stream") return reply(text(200, "ok"));
+            Response response{.content_type = "text/plain"};
+            response.stream = std::make_shared<ScriptedStream>(script_);
+            reply(std::move(response));
+        };
+    }
+    bool asked(int times)
+    {
+        return eventually([&] { return script_->asked == times; });
+    }
+    void give(std::string bytes, bool is_last = false)
+    {
+        on_io([&] { (*std::exchange(script_->piece, std::nullopt))(std::move(bytes), is_last); });
+    }
+    // Gives pieces until the client's window, which it never empties, is full.
+    void fill(std::size_t piece)
+    {
+        int const times_max = static_cast<int>((64u << 20) / piece);
+        int       times = script_->asked;
+        while (times < times_max && asked(times)) {
+            give(std::string(piece, 'x'));
+            bool is_full = false;
+            on_io([&] { is_full = counters().stream_bytes != 0; });
+            if (is_full) return;
+            ++times;
+        }
+        FAIL() << "the client took it all";
+    }
+    bool released()
+    {
+        return eventually([&] { return script_->released && counters().streams == 0 && counters().stream_bytes == 0; });
+    }
+
+    std::shared_ptr<Script> script_ = std::make_shared<Script>();
+};
+
+std::string const stream_head =
+    "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Type: text/plain\r\nX-Content-Type-Options: nosniff\r\n"
+    "Connection: close\r\n\r\n";
+
+TEST_F(HttpStream, IsAskedForEachPieceWhenTheOneBeforeWasTaken)
+{
+    Client client(start());
+    EXPECT_EQ(client.send(get("/stream")).head(), stream_head);
+    ASSERT_TRUE(asked(1));
+    EXPECT_EQ(counters().streams, 1u);
+
+    give("hello");
+    EXPECT_EQ(client.body(10), "5\r\nhello\r\n");
+    ASSERT_TRUE(asked(2));
+    give(std::string(300, 'x'));
+    EXPECT_EQ(client.body(307), "12c\r\n" + std::string(300, 'x') + "\r\n");
+    ASSERT_TRUE(asked(3));
+    give("bye", true);
+    EXPECT_EQ(client.body(13), "3\r\nbye\r\n0\r\n\r\n");
+
+    EXPECT_TRUE(client.at_end());
+    EXPECT_TRUE(released());
+    EXPECT_EQ(script_->asked, 3);
+}
+
+TEST_F(HttpStream, MayEndWithoutAFurtherByte)
+{
+    Client client(start());
+    client.send(get("/stream")).head();
+    ASSERT_TRUE(asked(1));
+
+    give("", true);
+
+    EXPECT_EQ(client.body(5), "0\r\n\r\n");
+    EXPECT_TRUE(client.at_end());
+}
+
+TEST_F(HttpStream, EndsWithTheConnectionForOldClients)
+{
+    Client client(start());
+    auto const head = client.send("GET /stream HTTP/1.0\r\nConnection: keep-alive\r\n\r\n").head();
+    EXPECT_EQ(head.find("Transfer-Encoding"), head.npos);
+    EXPECT_EQ(head.find("Content-Length"), head.npos);
+    EXPECT_NE(head.find("Connection: close"), head.npos);
+
+    ASSERT_TRUE(asked(1));
+    give("hello ");
+    ASSERT_TRUE(asked(2));
+    give("world", true);
+    EXPECT_EQ(client.body(11), "hello world");
+    EXPECT_TRUE(client.at_end());
+}
+
+TEST_F(HttpStream, IsOnlyAHeadForHead)
+{
+    Client client(start());
+
+    EXPECT_EQ(client.send("HEAD /stream HTTP/1.1\r\nHost: a\r\n\r\n").head(), stream_head);
+
+    EXPECT_TRUE(client.at_end());
+    EXPECT_TRUE(released());
+    EXPECT_EQ(script_->asked, 0);
+}
+
+TEST_F(HttpStream, IsTheLastAnswerOfItsConnection)
+{
+    Client client(start());
+    client.send(get("/") + get("/stream") + get("/"));
+    EXPECT_EQ(client.status(), 200);
+    EXPECT_EQ(client.head(), stream_head);
+    ASSERT_TRUE(asked(1));
+
+    give("bye", true);
+
+    EXPECT_EQ(client.body(13), "3\r\nbye\r\n0\r\n\r\n");
+    EXPECT_TRUE(client.at_end());
+    EXPECT_EQ(counters().requests, 2u);
+}
+
+TEST_F(HttpStream, HoldsOnePieceForAClientThatTakesNothing)
+{
+    constexpr std::size_t piece = 16 * 1024;
+    options_.answers_max = 1024;
+    Client client(start()), other(port_);
+    client.send(get("/stream")).head();
+    ASSERT_TRUE(asked(1));
+    fill(piece);
+    if (HasFatalFailure()) return;
+
+    EXPECT_LE(counters().stream_bytes, piece + 64);
+    EXPECT_EQ(counters().answer_bytes, 0u) << "streams must not cut other answers";
+    EXPECT_EQ(other.send(get("/")).status(), 200);
+    auto const asked_before = script_->asked.load();
+    clock_.advance(options_.stream_progress - 1ms);
+    EXPECT_EQ(other.send(get("/")).status(), 200);
+    EXPECT_EQ(counters().streams, 1u);
+    EXPECT_EQ(script_->asked, asked_before);
+
+    client.body(static_cast<std::size_t>(asked_before) * (piece + 8));
+    EXPECT_TRUE(eventually([&] { return script_->asked == asked_before + 1; }));
+    EXPECT_EQ(counters().streams_slow, 0u);
+}
+
+TEST_F(HttpStream, ClosesAClientThatTakesNothingForTooLong)
+{
+    Client client(start());
+    client.send(get("/stream")).head();
+    ASSERT_TRUE(asked(1));
+    fill(16 * 1024);
+    if (HasFatalFailure()) return;
+
+    clock_.advance(options_.stream_progress);
+
+    EXPECT_TRUE(released());
+    EXPECT_EQ(counters().streams_slow, 1u);
+    EXPECT_TRUE(eventually([&] { return counters().open == 0; }));
+}
+
+TEST_F(HttpStream, LastsWhileThereIsNothingToSay)
+{
+    Client client(start());
+    client.send(get("/stream")).head();
+    ASSERT_TRUE(asked(1));
+
+    for (int i = 0; i < 10; ++i) {
+        clock_.advance(10min);
+        std::this_thread::sleep_for(2 * options_.sweep);
+    }
+    give("still here");
+
+    EXPECT_EQ(client.body(15), "a\r\nstill here\r\n");
+}
+
+TEST_F(HttpStream, IsReleasedWhenTheClientLeaves)
+{
+    Client client(start());
+    client.send(get("/stream")).head();
+    ASSERT_TRUE(asked(1));
+
+    client.leave();
+
+    EXPECT_TRUE(released());
+    give("to nobody");
+}
+
+TEST_F(HttpStream, IsCutWhenItsPieceIsGivenUp)
+{
+    Client client(start());
+    client.send(get("/stream")).head();
+    ASSERT_TRUE(asked(1));
+
+    on_io([&] { script_->piece.reset(); });
+
+    EXPECT_TRUE(client.at_end()) << "without a last chunk";
+    EXPECT_TRUE(released());
+}
+
+TEST_F(HttpStream, EndsInOrderWhileDraining)
+{
+    Client            client(start());
+    std::atomic<bool> empty{false};
+    client.send(get("/stream")).head();
+    ASSERT_TRUE(asked(1));
+    EXPECT_FALSE(script_->told_to_end);
+
+    on_io([&] {
+        server_->stop_accepting();
+        server_->when_empty([&] { empty = true; });
+    });
+    EXPECT_TRUE(script_->told_to_end);
+    give("bye", true);
+
+    EXPECT_EQ(client.body(13), "3\r\nbye\r\n0\r\n\r\n");
+    EXPECT_TRUE(client.at_end());
+    client.leave();
+    EXPECT_TRUE(eventually([&] { return empty.load(); }));
+}
+
+TEST_F(HttpStream, DoesNotHoldUpDrainingWhenNobodyTakesOrGivesAnything)
+{
+    Client            silent(start());
+    std::atomic<bool> empty{false};
+    silent.send(get("/stream")).head();
+    ASSERT_TRUE(asked(1));
+    auto const unanswered = std::exchange(script_, std::make_shared<Script>());
+    Client     slow(port_);
+    slow.send(get("/stream")).head();
+    ASSERT_TRUE(asked(1));
+    fill(16 * 1024);
+    if (HasFatalFailure()) return;
+
+    on_io([&] {
+        server_->stop_accepting();
+        server_->when_empty([&] { empty = true; });
+    });
+    EXPECT_TRUE(unanswered->told_to_end);
+    EXPECT_FALSE(unanswered->released);
+    clock_.advance(options_.stream_end);
+
+    EXPECT_TRUE(eventually([&] { return empty.load(); }));
+    EXPECT_TRUE(unanswered->released);
+    EXPECT_TRUE(released());
+    EXPECT_EQ(counters().streams_slow, 0u);
+}
+
+TEST_F(HttpStream, MayEndWithTheServer)
+{
+    Client client(start());
+    client.send(get("/stream")).head();
+    ASSERT_TRUE(asked(1));
+
+    on_io([&] { server_.reset(); });
+
+    EXPECT_TRUE(script_->released);
+    give("to nobody");
+    EXPECT_TRUE(client.at_end());
+}
+
 }  // namespace
 }  // namespace sluice::http
