@@ -305,7 +305,8 @@ Counters::Count& Session::unsent_count()
 bool Session::count_unsent()
 {
     add(unsent_count(), unsent_.capacity());
-    if (stream_ || commons_.counters.answer_bytes.load(std::memory_order_relaxed) <= commons_.options.answers_max) return true;
+    if (stream_) return true;
+    if (commons_.counters.answer_bytes.load(std::memory_order_relaxed) <= commons_.options.answers_max) return true;
     add(commons_.counters.answers_cut, 1);
     return false;
 }

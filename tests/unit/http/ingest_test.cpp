@@ -60,8 +60,8 @@ struct World {
     {
         cache::Answers reads(*graph, nullptr);
         Background     background(io);
-        Api            api(
-                       {engine, log, *graph, reads, clock, rates, ingest, background, [] { return std::string(); }}, {});
+        auto const     no_metrics = [] { return std::string(); };
+        Api            api({engine, log, *graph, reads, clock, rates, ingest, background, no_metrics}, {});
         Request        request;
         request.method = Method::get;
         request.path = "/health/ready";
