@@ -25,6 +25,7 @@ public:
     {
         return std::shared_ptr<log::StoredBlock const>();
     }
+    Sequence                           first() const noexcept override { return {}; }
     std::unique_ptr<Cursor>            blocks(Sequence) const override { return nullptr; }
     Result<> visit_decisions(Sequence, std::function<bool(log::Decision const&)> const&) const override { return {}; }
     Sequence                           last() const noexcept override { return last_; }

@@ -140,6 +140,9 @@ public:
     // Blocks in order, starting with the one that holds `from`. Any thread; a cursor belongs to one.
     virtual std::unique_ptr<Cursor> blocks(Sequence from) const = 0;
 
+    // The first record stored, none while there is none: not 1 in a log that has dropped its oldest. Any thread.
+    virtual Sequence first() const noexcept = 0;
+
     // Shows `visit` the decisions about `from` and later events, ordered by sequence, then by age, until it returns
     // false. Any thread; sees what was durable when called.
     virtual Result<> visit_decisions(Sequence from, std::function<bool(Decision const&)> const& visit) const = 0;

@@ -114,6 +114,12 @@ std::unique_ptr<EventLog::Cursor> MemoryLog::blocks(Sequence from) const
     return std::make_unique<BlockCursor>(*this, from);
 }
 
+Sequence MemoryLog::first() const noexcept
+{
+    std::lock_guard lock(mutex_);
+    return disk_.blocks.empty() ? Sequence::none : disk_.blocks.begin()->first;
+}
+
 Result<> MemoryLog::visit_decisions(Sequence from, std::function<bool(Decision const&)> const& visit) const
 {
     std::vector<Decision> seen;

@@ -24,6 +24,7 @@ public:
     Result<std::shared_ptr<StoredBlock const>> read(Sequence sequence) const override;
     std::unique_ptr<Cursor>                    blocks(Sequence from) const override;
     Result<> visit_decisions(Sequence from, std::function<bool(Decision const&)> const& visit) const override;
+    Sequence                                   first() const noexcept override;
 
     Sequence      last() const noexcept override { return last_; }
     std::uint64_t last_chain() const noexcept override { return last_chain_; }

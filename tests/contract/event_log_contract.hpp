@@ -54,6 +54,7 @@ protected:
 
 TEST_P(EventLogContract, IsEmptyAtFirst)
 {
+    EXPECT_EQ(log->first(), Sequence::none);
     EXPECT_EQ(log->last(), Sequence::none);
     EXPECT_EQ(log->last_chain(), 0u);
     EXPECT_TRUE(log->check_space());
@@ -80,8 +81,10 @@ TEST_P(EventLogContract, ContinuesWhereItEnded)
     auto const chain = log->last_chain();
     auto const received_at = log->last_received_at();
     EXPECT_EQ(last, Sequence{5});
+    EXPECT_EQ(log->first(), Sequence{1});
 
     reopen();
+    EXPECT_EQ(log->first(), Sequence{1});
     EXPECT_EQ(log->last(), last);
     EXPECT_EQ(log->last_chain(), chain);
     EXPECT_EQ(log->last_received_at(), received_at);

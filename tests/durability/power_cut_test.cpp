@@ -212,6 +212,7 @@ public:
     {
         return log_->read(sequence);
     }
+    Sequence                           first() const noexcept override { return log_->first(); }
     std::unique_ptr<Cursor>            blocks(Sequence from) const override { return log_->blocks(from); }
     Result<> visit_decisions(
         Sequence from, std::function<bool(log::Decision const&)> const& visit) const override

@@ -14,6 +14,7 @@ public:
     Result<> append(log::Commit const& commit) override { return inner_.append(commit); }
     Result<> check_space() override { return inner_.check_space(); }
     Result<std::shared_ptr<log::StoredBlock const>> read(Sequence s) const override { return inner_.read(s); }
+    Sequence                           first() const noexcept override { return inner_.first(); }
     std::unique_ptr<Cursor>            blocks(Sequence from) const override { return inner_.blocks(from); }
     Result<> visit_decisions(
         Sequence from, std::function<bool(log::Decision const&)> const& visit) const override

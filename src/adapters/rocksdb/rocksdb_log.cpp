@@ -11,6 +11,7 @@
 
 #include <rocksdb/write_batch.h>
 
+#include <atomic>
 #include <limits>
 #include <map>
 
@@ -119,6 +120,7 @@ public:
         return std::make_unique<BlockCursor>(*database_, from);
     }
     Result<> visit_decisions(Sequence from, std::function<bool(log::Decision const&)> const& visit) const override;
+    Sequence                           first() const noexcept override { return first_; }
 
     Sequence      last() const noexcept override { return last_; }
     std::uint64_t last_chain() const noexcept override { return last_chain_; }
@@ -137,6 +139,7 @@ private:
     HeadFile                       head_;
     std::unique_ptr<Database>      database_;
     mutable RecentBlocks           recent_;
+    std::atomic<Sequence>          first_{};
 
     // The appender's thread only.
     rocksdb::WriteOptions       sync_write_;
@@ -162,6 +165,11 @@ Result<> RocksdbLog::restore()
         last_ = block->sequence(block->size() - 1);
         last_chain_ = block->chain_after();
         last_received_at_ = block->received_at();
+        it->SeekToFirst();
+        if (!it->status().ok()) return damaged(it->status());
+        auto const first = it->Valid() ? BlockKey::parse(it->key()) : std::nullopt;
+        if (!first) return foreign_key();
+        first_ = *first;
     }
 
     std::string total;
@@ -224,6 +232,7 @@ Result<> RocksdbLog::write(log::Commit const& commit)
 
     decision_total_ += commit.decisions.size();
     if (commit.count != 0) {
+        if (last_ == Sequence::none) first_ = commit.first;
         last_ = Sequence{number(last_) + commit.count};
         last_chain_ = commit.chain_after;
         last_received_at_ = commit.received_at;
