@@ -25,6 +25,7 @@ struct Config {
     std::size_t              workers{0};  // 0: one per core
     std::vector<std::string> http_hosts;  // names accepted in Host beside localhost and loopback addresses
     bool                     http_open_status{false};  // /health/detailed and /metrics without a key, off loopback too
+    std::size_t              http_streams_max{2'000};  // readers of /v1/stream
     engine::Admission::Limits queue{};
     std::uint64_t            log_reserve_bytes{256u << 20};  // free disk space below which nothing is accepted
     engine::CheckpointOptions checkpoint{};

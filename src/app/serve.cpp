@@ -67,7 +67,9 @@ public:
           cache_(config.cache, clock_), answers_(*graph_, config.cache.keys_max != 0 ? &cache_ : nullptr),
           rates_(engine_, clock_),
           ingest_(io_, engine_, rates_, schemas_, [this](engine::BlockRef block) { runner_.submit(std::move(block)); }),
-          api_({engine_, log_, *graph_, answers_, clock_, rates_, ingest_, background_, [this] { return metrics(); }},
+          tail_(io_, log_, clock_, {.readers_max = config.http_streams_max}),
+          api_({engine_, log_, *graph_, answers_, clock_, rates_, ingest_, background_, tail_,
+                [this] { return metrics(); }},
                api_options(config)),
           server_(io_, clock_, {},
                   {.on_head = [this](http::Request const& head) { return api_.on_head(head); },
@@ -98,6 +100,7 @@ public:
 
         auto const port = server_.listen(address->host, address->port);
         if (!port) return report({Errc::invalid, "listen", config_.listen + ": " + port.error().detail});
+        tail_.advance(log_.last());
         runner_.start();
         // Until here a signal just ends the process: folding the log changes nothing.
         for (auto* const signals : {&signals_, &held_}) {
@@ -112,6 +115,7 @@ public:
 
         io_.run();
         background_.stop();
+        tail_.stop();
         runner_.stop();
         if (exit_ == Exit::ok && engine_.log_failed()) exit_ = exit_code(engine_.log_failure());
         spdlog::info("stopped last_sequence={}", number(engine_.state().last_sequence));
@@ -141,6 +145,7 @@ private:
     // From the appender's thread to the io thread.
     void answer(std::vector<engine::BlockRef> blocks)
     {
+        tail_.advance(log_.last());
         asio::post(io_, [this, blocks = std::move(blocks)] {
             ingest_.answered(blocks);
             if (draining_ && ingest_.waiting() == 0) server_.close_idle();
@@ -151,12 +156,15 @@ private:
     {
         auto const& http = server_.counters();
         auto const& refused = ingest_.refusals();
+        auto const  tail = tail_.stats();
         telemetry::HttpNumbers numbers{
             .requests = http.requests, .connections = http.open, .refused_invalid = refused.invalid,
             .refused_conflict = refused.conflict, .refused_queue_full = refused.queue_full,
             .refused_disk_full = refused.disk_full, .refused_ids_behind = refused.ids_behind,
             .refused_read_failed = refused.read_failed, .refused_log_failed = refused.log_failed,
-            .refused_draining = refused.draining, .answers_cut = http.answers_cut, .waiting = ingest_.waiting()};
+            .refused_draining = refused.draining, .answers_cut = http.answers_cut,
+            .streams = tail.readers, .stream_events = tail.events, .stream_bytes = tail.bytes,
+            .streams_slow = http.streams_slow, .waiting = ingest_.waiting()};
         for (int const status : http::Counters::refusal_statuses)
             numbers.refused_unseen.emplace_back(status, http.refused_with(status));
         return telemetry::metrics_text(engine_, *graph_, answers_, numbers, bytes_below(config_.data + "/log"));
@@ -256,6 +264,7 @@ private:
     http::Rates                               rates_;
     http::Ingest                              ingest_;
     http::Background                          background_{io_};
+    http::Tail                                tail_;
     http::Api                                 api_;
     http::Server                              server_;
     engine::Runner                            runner_;

@@ -46,6 +46,7 @@ std::span<Api::Route const> Api::routes()
         {"/v1/graph/neighbors", Method::get, key, &Api::neighbors},
         {"/v1/conviction", Method::get, key, &Api::conviction},
         {"/v1/attestations", Method::get, key, &Api::attestations},
+        {"/v1/stream", Method::get, key, &Api::stream},
     };
     return all;
 }
@@ -461,5 +462,7 @@ void Api::attestations(Request& request, Reply reply)
         return json::serialize(json::object{{"attestations", std::move(list)}});
     })));
 }
+
+void Api::stream(Request& request, Reply reply) { reply(deps_.tail.open(request)); }
 
 }  // namespace sluice::http

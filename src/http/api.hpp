@@ -8,6 +8,7 @@
 #include "http/ingest.hpp"
 #include "http/rates.hpp"
 #include "http/server.hpp"
+#include "http/tail.hpp"
 
 #include <functional>
 #include <string>
@@ -36,6 +37,7 @@ public:
         Rates const&                 rates;
         Ingest&                      ingest;
         Background&                  background;  // reads of the log; stopped before the others go
+        Tail&                        tail;
         std::function<std::string()> metrics;  // the text of /metrics
     };
 
@@ -68,6 +70,7 @@ private:
     void neighbors(Request& request, Reply reply);
     void conviction(Request& request, Reply reply);
     void attestations(Request& request, Reply reply);
+    void stream(Request& request, Reply reply);
 
     Deps const        deps_;
     ApiOptions const  options_;

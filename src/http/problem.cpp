@@ -15,6 +15,7 @@ char const* title(int status)
     case 404: return "Not found";
     case 405: return "Method not allowed";
     case 409: return "Same id, other content";
+    case 410: return "No longer there";
     case 413: return "Too large";
     case 415: return "Unsupported media type";
     case 421: return "Unknown host";

@@ -175,6 +175,11 @@ std::string metrics_text(
     f.gauge("sluice_http_connections", "Open connections.", {{num(http.connections)}});
     f.counter("sluice_http_answers_cut_total", "Connections closed since their clients read too slowly.",
               {{num(http.answers_cut)}});
+    f.gauge("sluice_stream_readers", "Readers of /v1/stream.", {{num(http.streams)}});
+    f.counter("sluice_stream_events_total", "Events sent to them.", {{num(http.stream_events)}});
+    f.counter("sluice_stream_bytes_total", "Bytes sent to them.", {{num(http.stream_bytes)}});
+    f.counter("sluice_stream_readers_slow_total", "Readers closed since they took nothing.",
+              {{num(http.streams_slow)}});
     f.gauge("sluice_http_waiting", "Requests that wait for their commit.", {{num(http.waiting)}});
     return f.text();
 }

@@ -19,6 +19,7 @@ struct HttpNumbers {
         refused_ids_behind{0}, refused_read_failed{0}, refused_log_failed{0}, refused_draining{0};
     std::vector<std::pair<int, std::uint64_t>> refused_unseen{};  // by HTTP status: requests no handler saw
     std::uint64_t answers_cut{0};
+    std::uint64_t streams{0}, stream_events{0}, stream_bytes{0}, streams_slow{0};
     std::size_t waiting{0};
 };
 

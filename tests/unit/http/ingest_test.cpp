@@ -60,8 +60,9 @@ struct World {
     {
         cache::Answers reads(*graph, nullptr);
         Background     background(io);
+        Tail           tail(io, log, clock);
         auto const     no_metrics = [] { return std::string(); };
-        Api            api({engine, log, *graph, reads, clock, rates, ingest, background, no_metrics}, {});
+        Api            api({engine, log, *graph, reads, clock, rates, ingest, background, tail, no_metrics}, {});
         Request        request;
         request.method = Method::get;
         request.path = "/health/ready";
