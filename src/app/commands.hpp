@@ -38,6 +38,15 @@ int state(Remote const& remote, bool as_json);
 // `path` may be "-".
 int ingest(Remote const& remote, std::string const& path, std::size_t batch, bool as_json);
 
+struct TailOptions {
+    std::uint64_t from{0};            // first sequence; 0: what comes next
+    std::string   types, dids, tier;  // as the parameters of /v1/stream; empty: any
+    std::uint64_t limit{0};           // ends after so many events; 0: never
+};
+
+// Prints events as they come, until SIGINT or SIGTERM; a connection that is lost is opened again.
+int tail(Remote const& remote, TailOptions const& options, bool as_json);
+
 struct BenchOptions {
     bench::WorkloadOptions workload;
     std::size_t            connections{64};

@@ -53,6 +53,16 @@ int run(int argc, char** argv)
     auto* const state_command = cli.add_subcommand("state", "what a server has accepted, applied and holds");
     with_remote(state_command);
     with_json(state_command);
+    auto* const tail_command = cli.add_subcommand("tail", "print events as they come");
+    TailOptions following;
+    tail_command->add_option("--from", following.from, "first sequence; without it only what comes from now on")
+        ->check(CLI::PositiveNumber);
+    tail_command->add_option("--types", following.types, "only these event types, comma-separated; relationship.* too");
+    tail_command->add_option("--dids", following.dids, "only these repositories, comma-separated");
+    tail_command->add_option("--tier", following.tier, "only these tiers, comma-separated");
+    tail_command->add_option("--limit", following.limit, "end after so many events")->check(CLI::PositiveNumber);
+    with_remote(tail_command);
+    tail_command->add_flag("--json", as_json, "print each event as one JSON object a line");
     auto* const bench_command =
         cli.add_subcommand("bench", "post generated events to a running server that nobody else uses, and measure it");
     BenchOptions        load;
@@ -157,6 +167,7 @@ int run(int argc, char** argv)
     if (*export_command) return log_export(loaded.config, selection);
     if (*state_command) return state(remote, as_json);
     if (*ingest_command) return ingest(remote, input, batch, as_json);
+    if (*tail_command) return tail(remote, following, as_json);
     if (*bench_command) return bench(remote, load, as_json);
     return config_show(loaded, with_origin, as_json);
 }

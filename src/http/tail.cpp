@@ -55,8 +55,9 @@ void append_number(std::string& out, std::uint64_t number)
 
 void append_text(std::string& out, std::string_view text)
 {
-    bool const is_plain = std::all_of(
-        text.begin(), text.end(), [](char c) { return static_cast<unsigned char>(c) >= 0x20 && c != '"' && c != '\\'; });
+    bool const is_plain = std::all_of(text.begin(), text.end(), [](char c) {
+        return static_cast<unsigned char>(c) >= 0x20 && c != '"' && c != '\\';
+    });
     if (is_plain)
         out.append("\"").append(text).append("\"");
     else
