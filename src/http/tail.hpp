@@ -32,7 +32,7 @@ struct TailOptions {
     std::size_t               readers_max{2'000};       // more are answered 503
     std::size_t               piece_bytes{8 * 1024};    // of what is sent at once: what a reader may hold unsent
     std::size_t               turn_bytes{1024 * 1024};  // of the log looked at before other readers have their turn
-    std::size_t               cache_bytes{8 * 1024 * 1024};  // of parsed commits, shared by the readers
+    std::size_t               cache_bytes{4 * 1024 * 1024};  // of parsed commits, shared by the readers; or one
     std::chrono::milliseconds heartbeat{15'000};        // after which a reader without news hears that it is connected
 };
 

@@ -29,12 +29,12 @@ public:
     {
         std::lock_guard lock(mutex_);
         blocks_.insert(blocks_.begin(), std::move(block));
-        while (blocks_.size() > count_max || bytes() > bytes_max) blocks_.pop_back();
+        while (blocks_.size() > count_max || (blocks_.size() > 1 && bytes() > bytes_max)) blocks_.pop_back();
     }
 
 private:
     static constexpr std::size_t count_max = 4;
-    static constexpr std::size_t bytes_max = 32u << 20;
+    static constexpr std::size_t bytes_max = 8u << 20;  // or one
 
     std::size_t bytes() const
     {
