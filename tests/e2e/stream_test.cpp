@@ -18,7 +18,7 @@ namespace {
 
 // What a slow crowd may cost. A sanitizer keeps freed memory for a while.
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr std::uint64_t crowd_limit = 512u << 20;
+constexpr std::uint64_t crowd_limit = 256u << 20;
 #else
 constexpr std::uint64_t crowd_limit = 32u << 20;
 #endif
@@ -230,8 +230,8 @@ TEST_F(Streams, HaveNoSeamBetweenReplayAndLive)
     expect_mix(by_first, 1);
     ASSERT_EQ(by_second.size(), total);
     for (std::size_t i = 0; i < total; ++i) ASSERT_EQ(by_second[i].data, by_first[i].data);
-    EXPECT_EQ(by_live.size(), total - batch);
-    expect_mix(by_live, batch + 1);
+    ASSERT_EQ(by_live.size(), total - batch);
+    for (std::size_t i = 0; i < by_live.size(); ++i) ASSERT_EQ(by_live[i].data, by_first[batch + i].data);
 }
 
 TEST_F(Streams, ShowOnlyWhatWasAskedFor)
