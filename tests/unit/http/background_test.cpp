@@ -102,7 +102,8 @@ TEST_F(BackgroundReads, ThatWaitAreGivenUpAtAStop)
         return Response{};
     });
     std::thread opener([this] {
-        while (background_.waiting() != 0) std::this_thread::yield();
+        for (int i = 0; i < 2000 && background_.waiting() != 0; ++i)
+            std::this_thread::sleep_for(std::chrono::milliseconds(1));
         open();
     });
     background_.stop();
