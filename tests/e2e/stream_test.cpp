@@ -332,7 +332,13 @@ TEST_F(Streams, CostNoMemoryWhenAThousandReadersAreSlow)
             server.address(), stream_request("/v1/stream?cursor=" + std::to_string(i % 2 == 0 ? 0 : i * 5))));
     auto most = before;
     auto slowest = std::chrono::steady_clock::duration{};
-    for (int round = 0; round < 20; ++round) {
+    std::string sent;  // until all of them are stuck
+    for (int round = 0, still = 0; round < 200 && (round < 20 || still < 5); ++round) {
+        auto const text = http.get("/metrics").body;
+        auto const at = text.find("\nsluice_stream_bytes_total ");
+        auto const now_sent = text.substr(at, text.find('\n', at + 1) - at);
+        still = now_sent == sent ? still + 1 : 0;
+        sent = now_sent;
         for (int i = 0; i < readers; i += 3) {
             char byte;
             (void)recv(sockets[static_cast<std::size_t>(i)], &byte, 1, MSG_DONTWAIT);
