@@ -130,8 +130,9 @@ void Appender::tell()
 {
     for (auto const& block : group_.blocks)
         if (block->answered) block->answered(*block);
+    if (group_.blocks.empty()) return;
     std::erase_if(group_.blocks, [](BlockRef const& block) { return bool(block->answered); });
-    if (!group_.blocks.empty()) listener_.answered(std::move(group_.blocks));
+    listener_.answered(std::move(group_.blocks));
     group_.blocks.clear();
 }
 

@@ -20,7 +20,8 @@ struct AppenderOptions {
 
 class Appender {
 public:
-    // Told after a commit, on the appender's thread. Blocks are answered in the order they were submitted.
+    // Told after a commit, on the appender's thread. Blocks are answered in the order they were submitted; those with
+    // an `answered` of their own are left out, so that there may be none.
     struct Listener {
         std::function<void(std::vector<BlockRef>)>             answered;
         std::function<void(log::Decision const&, LaneId)>      decided;

@@ -22,8 +22,8 @@ namespace {
 
 constexpr std::size_t list_max = 100;  // of types, and of DIDs
 
-// Records that are no events: what the server noted for itself. So far it notes nothing that way.
-bool is_internal(log::LoggedRecord const&) noexcept { return false; }
+// Records that are no events: what the server noted for itself.
+bool is_internal(log::LoggedRecord const& record) noexcept { return !log::is_accepted(record.kind()); }
 
 bool takes_type(std::string_view wanted, std::string_view type)
 {
@@ -97,6 +97,12 @@ void append_event(std::string& out, log::LoggedRecord const& record, Sequence se
     out.append(R"(,"tier":")").append(tier_names[index(record.tier())]).append("\"");
     if (record.header().rev != 0)
         out.append(R"(,"rev":")").append(schema::format_tid(Revision{record.header().rev})).append("\"");
+    if (record.kind() != log::RecordKind::event)
+        out.append(R"(,"kind":")").append(log::record_kind_names[static_cast<std::size_t>(record.kind())]).append("\"");
+    if (auto const cause = record.origin().cause; cause != Sequence::none) {
+        out += R"(,"cause":)";
+        append_number(out, number(cause));
+    }
     out.append(R"(,"received_at":")").append(schema::format_datetime(received_at)).append(R"(","payload":)");
     append_payload(out, record.payload());
     out += "}\n\n";

@@ -21,6 +21,7 @@ enum class RecordKind : std::uint8_t {
     release,  // an event that was parked and can run now: it was accepted already
     control,  // what an operator or a job did: no event, in no lane
 };
+inline constexpr std::string_view record_kind_names[] = {"event", "redrive", "release", "control"};
 constexpr bool is_accepted(RecordKind kind) { return kind == RecordKind::event || kind == RecordKind::redrive; }
 
 // Which event a record was made from.
