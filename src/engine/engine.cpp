@@ -5,9 +5,9 @@
 namespace sluice::engine {
 
 Engine::Engine(Deps deps, EngineOptions options, Answered answered, Decided on_decided, EngineParts parts)
-    : deps_(deps), options_(options), on_decided_(std::move(on_decided)), admission_(options.admission),
-      breaker_("graph", options.breaker),
-      dead_letters_(options.dead_letters), parking_(options.parked_max),
+    : deps_(deps), options_(options), on_decided_(std::move(on_decided)), suspects_(deps.in_hand),
+      admission_(options.admission), breaker_("graph", options.breaker), dead_letters_(options.dead_letters),
+      parking_(options.parked_max),
       jobs_({deps.log, deps.schemas, controls_, dead_letters_, admission_, deps.clock,
              [this](BlockRef block) { submit(std::move(block)); }}),
       dedupe_(parts.dedupe ? std::move(parts.dedupe) : std::make_unique<MemoryDedupe>()),
@@ -27,7 +27,7 @@ Engine::Engine(Deps deps, EngineOptions options, Answered answered, Decided on_d
         workers_.push_back(std::make_unique<Worker>(
             Worker::Deps{*scheduler_, deps_.log, deps_.graph, breaker_, *watermark_, admission_, *appender_,
                          counters_, deps_.clock, deps_.schemas, parking_, dead_letters_, options_.parked,
-                         deps_.gate != nullptr ? *deps_.gate : controls_, recent_stale_},
+                         deps_.gate != nullptr ? *deps_.gate : controls_, recent_stale_, suspects_.hand(i)},
             options_.retry, options_.seed + i));
 }
 
@@ -43,18 +43,14 @@ Result<Folded> Engine::recover(std::vector<Error>* refused)
             Checkpointer::Deps{*deps_.checkpoints, deps_.log, *snapshots, *watermark_, controls_, deps_.schemas, deps_.clock},
             options_.checkpoint, checkpoint);
     }
+    if (auto const decided = decide_before_fold(checkpoint); !decided) return decided.error();
     auto folded = fold(
-        {deps_.log, deps_.schemas, deps_.graph, deps_.clock, options_.parked, dead_letters_, parking_, controls_},
-        options_.fold_threads, std::move(checkpoint));
+        {deps_.log, deps_.schemas, deps_.graph, deps_.clock, options_.parked, dead_letters_, parking_, controls_,
+         &suspects_},
+        suspects_.careful() ? 1 : options_.fold_threads, std::move(checkpoint));
     if (!folded) return folded.error();
-    if (!folded->undecided.empty()) {
-        log::Commit const commit{.first = next(deps_.log.last()), .count = 0, .chain_after = deps_.log.last_chain(),
-                                 .received_at = deps_.log.last_received_at(), .parts = {},
-                                 .decisions = folded->undecided};
-        if (auto const stored = deps_.log.append(commit); !stored) return stored.error();
-        if (on_decided_)
-            for (auto const& decision : folded->undecided) on_decided_(decision);
-    }
+    if (auto const stored = make_durable(folded->undecided); !stored) return stored.error();
+    suspects_.acquit();
     watermark_->start(folded->last, folded->stale);
     add(counters_.accepted, folded->events);
     add(counters_.applied, folded->applied);
@@ -62,6 +58,46 @@ Result<Folded> Engine::recover(std::vector<Error>* refused)
     add(counters_.dead_lettered, folded->dead_lettered);
     add(counters_.parked, folded->parked);
     return folded;
+}
+
+Result<> Engine::make_durable(std::span<log::Decision const> decisions)
+{
+    if (decisions.empty()) return {};
+    log::Commit const commit{.first = next(deps_.log.last()), .count = 0, .chain_after = deps_.log.last_chain(),
+                             .received_at = deps_.log.last_received_at(), .parts = {}, .decisions = decisions};
+    if (auto const stored = deps_.log.append(commit); !stored) return stored;
+    if (on_decided_)
+        for (auto const& decision : decisions) on_decided_(decision);
+    return {};
+}
+
+// An event that the fold would run, and that has killed the process too often, is a dead letter.
+Result<> Engine::decide_before_fold(Checkpoint const& checkpoint)
+{
+    auto const guilty = suspects_.guilty();
+    if (guilty.empty()) return {};
+    auto const known = deps_.log.decisions();
+    if (!known) return known.error();
+    std::vector<log::Decision> decisions;
+    for (auto const& suspect : guilty) {
+        auto const sequence = Sequence{suspect.sequence};
+        bool const is_decided = std::ranges::find(*known, sequence, &log::Decision::sequence) != known->end();
+        auto const& position = checkpoint.position;
+        bool const  is_folded = sequence > position.last || position.is_unsettled(sequence);
+        if (is_decided || !is_folded || sequence > deps_.log.last()) continue;
+        auto const block = deps_.log.read(sequence);
+        if (!block) return block.error();
+        if (!*block) continue;
+        auto const record = (*block)->record(number(sequence) - number((*block)->first()));
+        auto const ahead = checkpoint.ahead.find(record.did());
+        if (ahead != checkpoint.ahead.end() && sequence <= ahead->second) continue;
+        Error const why{Errc::invalid, "crash_loop",
+                        "the process died " + std::to_string(suspect.faults) + " times in a row while it ran this event"};
+        auto const event = record.event(sequence, (*block)->received_at());
+        decisions.push_back(
+            verdict_on(event, why, suspect.faults, deps_.clock.wall(), deps_.schemas, options_.parked));
+    }
+    return make_durable(decisions);
 }
 
 // The head of a held lane has its verdict.

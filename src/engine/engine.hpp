@@ -7,6 +7,7 @@
 #include "engine/checkpoint.hpp"
 #include "engine/fold.hpp"
 #include "engine/jobs.hpp"
+#include "engine/suspects.hpp"
 #include "engine/worker.hpp"
 
 #include <array>
@@ -55,6 +56,7 @@ public:
         Clock const&             clock;
         files::Directory*        checkpoints{nullptr};  // null: there are none
         Gate const*              gate{nullptr};         // null: the controls
+        std::span<std::byte>     in_hand{};             // as Suspects keeps them; empty: there are none
     };
     using Answered = std::function<void(std::vector<BlockRef>)>;
     using Decided = std::function<void(log::Decision const&)>;
@@ -63,7 +65,8 @@ public:
     Engine(Deps deps, EngineOptions options, Answered answered, Decided decided = {}, EngineParts parts = {});
 
     // Brings graph, ids and counters to the end of the log, from the newest checkpoint on if there is one; files that
-    // could not be used are listed in `refused`. Once, before any step.
+    // could not be used are listed in `refused`. An event that killed the process too often is decided, not run. Once,
+    // before any step.
     Result<Folded> recover(std::vector<Error>* refused = nullptr);
 
     // Any thread. The block's tickets must come from admission().
@@ -123,6 +126,7 @@ public:
         return checkpointer_ ? checkpointer_->status() : Checkpointer::Status{};
     }
 
+    Suspects const& suspects() const noexcept { return suspects_; }  // of a crash; until recover() has acquitted them
     DeadLetters const& dead_letters() const noexcept { return dead_letters_; }
     Parking const&     parking() const noexcept { return parking_; }
     Controls const&    controls() const noexcept { return controls_; }
@@ -139,10 +143,13 @@ private:
     void decided(log::Decision const& decision, LaneId lane);
     void ordered(Block::Order const& order);
     void controlled(log::LoggedRecord const& record, Sequence sequence);
+    Result<> decide_before_fold(Checkpoint const& checkpoint);
+    Result<> make_durable(std::span<log::Decision const> decisions);
 
     Deps const                           deps_;
     EngineOptions const                  options_;
     Decided const                        on_decided_;
+    Suspects                             suspects_;
     Counters                             counters_;
     Admission                            admission_;
     Breaker                              breaker_;

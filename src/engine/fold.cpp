@@ -30,7 +30,9 @@ struct Given {
 class Folder {
 public:
     Folder(Given const& given, std::size_t share)
-        : given_(given), share_(share), decider_(given.deps.schemas),
+        : given_(given), share_(share),
+          hand_(given.deps.suspects != nullptr ? given.deps.suspects->hand(share) : Suspects::Hand()),
+          decider_(given.deps.schemas),
           decide_([this](Event const& event, sluice::RecordView const& view) { return decider_(event, view); })
     {
     }
@@ -54,6 +56,7 @@ public:
             return {};
         }
         if (is_decided(sequence)) return {};
+        hand_.note(sequence);
         auto const event = decider_.read(record, sequence, received_at);
         Result<>   done;
         if (!is_in_checkpoint(record, sequence))
@@ -61,6 +64,7 @@ public:
         else if (event.version != Sequence::none)
             given_.deps.parking.settled(record_key(event, given_.deps.schemas), event.version);
         decider_.clear();
+        hand_.clear();
         return done;
     }
 
@@ -118,6 +122,7 @@ private:
 
     Given const&        given_;
     std::size_t const   share_;
+    Suspects::Hand      hand_;
     Decider             decider_;
     graph::Decide const decide_;
     std::size_t         decided_{0};  // in verdicts.decided: what comes next

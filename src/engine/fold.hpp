@@ -6,6 +6,7 @@
 #include "engine/dead_letters.hpp"
 #include "engine/decide.hpp"
 #include "engine/parking.hpp"
+#include "engine/suspects.hpp"
 #include "graph/graph_store.hpp"
 #include "log/event_log.hpp"
 
@@ -33,6 +34,7 @@ struct FoldDeps {
     DeadLetters&             dead_letters;
     Parking&                 parking;
     Controls&                controls;
+    Suspects const*          suspects{nullptr};  // what is in hand is noted among them
 };
 
 // Applies every event of the log, each repository's in order, except those a decision took out and those that are in

@@ -7,7 +7,7 @@
 namespace sluice::engine {
 
 Worker::Worker(Deps deps, RetryOptions options, std::uint64_t seed)
-    : deps_(deps), options_(options), random_(seed), decider_(deps.schemas),
+    : deps_(deps), options_(options), random_(seed), hand_(deps.hand), decider_(deps.schemas),
       decide_([this](Event const& event, sluice::RecordView const& view) { return decider_(event, view); })
 {
 }
@@ -25,6 +25,7 @@ Result<bool> Worker::step()
 
     settled_.clear();
     stale_ = 0;
+    for (auto const& pending : batch_.events) hand_.note(pending.sequence);
     if (auto const done = read(); !done) return done.error();
     results_.clear();
     for (auto const& run : batch_.runs) {
@@ -33,6 +34,7 @@ Result<bool> Worker::step()
         if (failure && failure->error.code == Errc::corrupt) return failure->error;
     }
     if (permit_ == Breaker::Permit::probe) deps_.breaker.not_asked();
+    hand_.clear();
     // Before the lanes go on: who sees nothing pending must see the watermark at the end.
     deps_.watermark.settled(settled_, stale_);
     std::uint32_t places = 0;

@@ -12,6 +12,7 @@
 #include "engine/recent_stale.hpp"
 #include "engine/retry.hpp"
 #include "engine/scheduler.hpp"
+#include "engine/suspects.hpp"
 #include "engine/watermark.hpp"
 #include "graph/graph_store.hpp"
 
@@ -40,6 +41,7 @@ public:
         ParkedTypes const&       parked;
         Gate const&              gate;
         RecentStale&             recent_stale;
+        Suspects::Hand           hand{};
     };
 
     Worker(Deps deps, RetryOptions options, std::uint64_t seed);
@@ -82,6 +84,7 @@ private:
     Deps const            deps_;
     RetryOptions const    options_;
     Random                random_;
+    Suspects::Hand        hand_;
     Decider               decider_;
     graph::Decide         decide_;
     Batch                 batch_;
