@@ -212,6 +212,7 @@ graph::ApplyResult FaultyGraph::ask(std::span<Event const> events, graph::Decide
     c.ledger.applying(events);
 
     if (c.is_recovering && c.recovery_fails_at != 0 && --c.recovery_fails_at == 0) {
+        maybe_die(events, decide);
         if (c.random.chance(0.5)) pass(events, decide);
         if (c.chance(c.faults.crash_in_recovery)) {
             ++c.goals["crash during recovery"];
@@ -230,11 +231,13 @@ graph::ApplyResult FaultyGraph::ask(std::span<Event const> events, graph::Decide
         if (c.chance(c.faults.conflict)) return fail(head, Errc::conflict, "store_conflict");
         if (c.chance(c.faults.transient)) return fail(head, Errc::transient, "store_transient");
         if (c.chance(c.faults.unknown)) {
+            maybe_die(events, decide);
             auto const result = pass(events, decide);
             if (!result.outcomes.empty()) ++c.goals["applied, but reported as failed"];
             return fail(head, Errc::unavailable, "store_unknown");
         }
     }
+    maybe_die(events, decide);
     auto result = pass(events, decide);
     if (!c.is_recovering && c.chance(c.faults.crash_inside)) {
         ++c.goals["crash between apply and its report"];
@@ -245,6 +248,23 @@ graph::ApplyResult FaultyGraph::ask(std::span<Event const> events, graph::Decide
     for (auto const outcome : result.outcomes)
         if (outcome == graph::Outcome::stale) ++c.goals["stale"];
     return result;
+}
+
+// What stands before the killer is applied, and nobody is told.
+void FaultyGraph::maybe_die(std::span<Event const> events, graph::Decide const& decide)
+{
+    auto& c = context_;
+    if (c.killer.empty()) return;
+    auto const killer = std::ranges::find(events, c.killer, &Event::payload);
+    if (killer == events.end()) return;
+    if (killer != events.begin()) {
+        ++c.goals["killed in company"];
+        pass(events.first(static_cast<std::size_t>(killer - events.begin())), decide);
+    }
+    ++c.goals[c.is_recovering ? "killed by an event during recovery" : "killed by an event"];
+    require(++c.killed <= 3, "after three deaths the event that causes them is not run again");
+    engine::Suspects::note_fault(c.in_hand);
+    throw Crash{};
 }
 
 bool FaultyGraph::capture(Capture& capture, std::string& bytes)

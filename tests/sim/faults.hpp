@@ -52,6 +52,9 @@ struct FaultContext {
     Clock::Mono      outage_until{};
     std::uint64_t    recovery_fails_at{0};  // counts down, 0: does not
     engine::BreakerOptions breaker{};       // that the process runs with
+    std::string_view killer{};              // payload of the event whose processor ends the process; empty: there is none
+    std::uint64_t    killed{0};             // times it did, in a row
+    std::vector<std::byte> in_hand = std::vector<std::byte>(engine::Suspects::bytes);  // survives every crash
 
     bool        chance(double p) { return p > 0 && random.chance(p); }
     Clock::Mono later(std::int64_t milliseconds_max)
@@ -118,6 +121,7 @@ private:
     graph::ApplyResult pass(std::span<Event const> events, graph::Decide const& decide);
     graph::ApplyResult fail(Event const& event, Errc error, char const* reason);
     graph::ApplyResult ask(std::span<Event const> events, graph::Decide const& decide);
+    void               maybe_die(std::span<Event const> events, graph::Decide const& decide);
 
     bool     capture(Capture& capture, std::string& bytes) override;
     Result<> restore(

@@ -178,7 +178,10 @@ void Ledger::decided(log::Decision const& decision, log::MemoryLog::Disk const& 
     require(!in_graph_[sequence - 1], "an event that is in the graph is not given up", describe(sequence));
     require(!settled_[sequence - 1], "an event is settled once", describe(sequence));
     auto const fate = events_[log_[sequence - 1]].fate;
-    if (decision.reason.starts_with("store_"))
+    if (decision.reason == "crash_loop")
+        require(killer && log_[sequence - 1] == *killer && decision.verdict == log::Verdict::dead_letter,
+                "only an event that kills is given up for it", describe(sequence));
+    else if (decision.reason.starts_with("store_"))
         require(decision.verdict == log::Verdict::dead_letter && store_failures_[sequence] > retry.attempts_max,
                 "a store must fail several times, and answer, before an event is given up", describe(sequence));
     else
@@ -233,6 +236,8 @@ void Ledger::check_end(engine::EngineState const& state) const
     require(state.last_sequence == last() && state.accepted == log_.size(), "what is in the log was accepted");
     require(state.dead_lettered == decisions(log::Verdict::dead_letter), "dead letters are counted");
     require(state.parked == decisions(log::Verdict::parked), "parked events are counted");
+    if (killer && places_.contains(*killer))
+        require(decisions_.contains(places_.at(*killer)), "an event that kills is given up", events_[*killer].json);
     for (std::size_t i = 0; i < log_.size(); ++i) {
         auto const fate = events_[log_[i]].fate;
         require((fate != Fate::invalid && fate != Fate::parked) || decisions_.contains(i + 1),

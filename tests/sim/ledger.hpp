@@ -61,7 +61,8 @@ public:
     std::size_t decisions(log::Verdict verdict) const;
     bool        is_decided(Sequence sequence) const { return decisions_.contains(number(sequence)); }
 
-    engine::RetryOptions retry;  // that the process runs with
+    engine::RetryOptions       retry;   // that the process runs with
+    std::optional<std::size_t> killer;  // the event that ends every process which runs it
 
 private:
     struct Lane {

@@ -6,6 +6,7 @@
 #include "graph/stored_record.hpp"
 #include "sim/forwarding.hpp"
 
+#include <algorithm>
 #include <deque>
 #include <map>
 #include <utility>
@@ -467,6 +468,8 @@ std::string_view name(Twin twin)
     case Twin::breaker_never_opens: return "breaker that never opens";
     case Twin::backlog_out_of_order: return "backlog read out of order";
     case Twin::spill_keeps_tickets: return "places kept by what is spilled";
+    case Twin::suspects_forgotten: return "suspects forgotten";
+    case Twin::suspect_not_alone: return "suspect given up who was not alone";
     }
     return "";
 }
@@ -530,6 +533,18 @@ std::unique_ptr<graph::GraphStore> make_graph(Twin twin)
 void crash(Twin twin, graph::GraphStore& graph)
 {
     if (twin == Twin::effect_then_cursor) static_cast<PlainStore&>(graph).crash();
+}
+
+void misjudge(Twin twin, std::span<std::byte> in_hand)
+{
+    if (twin == Twin::suspects_forgotten) std::ranges::fill(in_hand, std::byte{});
+    if (twin != Twin::suspect_not_alone) return;
+    static_cast<void>(Suspects{in_hand});
+    auto& notes = *reinterpret_cast<Suspects::Notes*>(in_hand.data());
+    for (auto& suspect : std::span(notes.suspects, notes.count)) {
+        suspect.faults = Suspects::guilty_from;
+        suspect.is_alone = 1;
+    }
 }
 
 std::unique_ptr<graph::GraphStore> wrong_view(Twin twin, graph::GraphStore& graph)

@@ -39,6 +39,8 @@ enum class Twin {
     breaker_never_opens,   // engine: asks a graph that is away again and again
     backlog_out_of_order,  // scheduler: two neighbours from the log the wrong way round
     spill_keeps_tickets,   // scheduler: what is spilled gives no place back
+    suspects_forgotten,    // suspects: what was in hand is gone with the process
+    suspect_not_alone,     // suspects: who was in hand at one fault, in company or not, is guilty
 };
 inline constexpr Twin twins[] = {
     Twin::four_queues,         Twin::failed_to_the_back,   Twin::released_early,      Twin::cursor_as_maximum,
@@ -47,6 +49,7 @@ inline constexpr Twin twins[] = {
     Twin::changes_forgotten,   Twin::run_skipped,          Twin::generation_lost,      Twin::dropped_when_full,
     Twin::cursor_before_effect, Twin::no_dedupe,           Twin::error_ignored,        Twin::effect_then_cursor,
     Twin::retry_ignores_budget, Twin::breaker_never_opens, Twin::backlog_out_of_order, Twin::spill_keeps_tickets,
+    Twin::suspects_forgotten,  Twin::suspect_not_alone,
 };
 std::string_view name(Twin twin);
 
@@ -62,6 +65,9 @@ std::unique_ptr<graph::GraphStore> make_graph(Twin twin);
 
 // What a crash takes from a store that survives it: nothing, unless that is what is wrong.
 void crash(Twin twin, graph::GraphStore& graph);
+
+// What a start finds of what was in hand, if that is what is wrong.
+void misjudge(Twin twin, std::span<std::byte> in_hand);
 
 // What stands between the engine and its graph, if that is what is wrong; else null.
 std::unique_ptr<graph::GraphStore> wrong_view(Twin twin, graph::GraphStore& graph);

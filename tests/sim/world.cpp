@@ -153,6 +153,7 @@ public:
         context_.breaker = options_.breaker;
         ids_options_ = {.memory_ids = static_cast<std::uint32_t>(4 + random_.below(61)),
                         .merge_step = 1 + random_.below(20)};
+        choose_killer();
         producers_.resize(events_.size());
         for (std::size_t i = 0; i < events_.size(); ++i) waiting_.push_back(i);
         weights_ = {1 + random_.below(8), 1 + random_.below(8), 1 + random_.below(12), 1 + random_.below(4),
@@ -200,6 +201,16 @@ private:
     {
         return {.count = 90 + random_.below(40), .repositories = 1 + random_.below(6), .records = 1 + random_.below(4),
                 .poison = random_.chance(0.5) ? 0.0 : 0.12};
+    }
+
+    // Half the lives have an event that ends the process whenever it is run.
+    void choose_killer()
+    {
+        auto const event = random_.below(events_.size());
+        auto const fate = events_[event].fate;
+        if (random_.chance(0.5) || fate == Fate::invalid || fate == Fate::parked) return;
+        ledger_.killer = event;
+        context_.killer = events_[event].payload;
     }
 
     void note(std::uint64_t what)
@@ -277,6 +288,7 @@ private:
     {
         for (int tries = 0;; ++tries) {
             ledger_.restart(storage_.seen(), faults_.graph_survives);
+            misjudge(twin_, context_.in_hand);
             if (!graph_ || !faults_.graph_survives)
                 graph_ = make_graph(twin_);
             else
@@ -321,7 +333,7 @@ private:
         p.engine = std::make_unique<engine::Engine>(
             engine::Engine::Deps{
                 p.wrong_log ? *p.wrong_log : *p.faulty_log, p.wrong_graph ? *p.wrong_graph : *p.faulty_graph,
-                shared_.schemas, clock_, &checkpoints_},
+                shared_.schemas, clock_, &checkpoints_, nullptr, context_.in_hand},
             options, [this](std::vector<BlockRef> blocks) { answered(blocks); },
             [this](log::Decision const& decision) { decided(decision); }, std::move(parts));
     }
@@ -392,6 +404,8 @@ private:
         ledger_.decided(decision, storage_.seen());
         if (decision.verdict == log::Verdict::parked)
             ++report_.goals["parked"];
+        else if (decision.reason == "crash_loop")
+            ++report_.goals["dead letter of a crash loop"];
         else
             ++report_.goals[decision.reason.starts_with("store_") ? "dead letter after retries" : "dead letter"];
         note(number(decision.sequence) * 31);
