@@ -1,9 +1,12 @@
 // The composition root of the server: the one place that knows every part.
+#include "adapters/posix/mapped_file.hpp"
 #include "adapters/rocksdb/env_directory.hpp"
 #include "adapters/rocksdb/rocksdb_log.hpp"
 #include "app/commands.hpp"
 #include "app/exit_codes.hpp"
+#include "app/fault_note.hpp"
 #include "app/system_clock.hpp"
+#include "base/fault_stack.hpp"
 #include "cache/memory_cache.hpp"
 #include "engine/runner.hpp"
 #include "graph/resident_store.hpp"
@@ -56,11 +59,12 @@ class Service {
 public:
     // `held` is given the signals that end the service, and outlives the log: until that is closed they are caught.
     Service(
-        Config const& config, log::EventLog& log, files::Directory& ids, Clock const& clock, asio::signal_set& held)
+        Config const& config, log::EventLog& log, files::Directory& ids, std::span<std::byte> in_hand,
+        Clock const& clock, asio::signal_set& held)
         : held_(held), config_(config), log_(log), clock_(clock), schemas_(all_processors()),
           graph_(graph::make_resident_store()),
           checkpoints_(adapters::open_directory(adapters::checkpoint_path(config.data))),
-          engine_({log_, *graph_, schemas_, clock_, checkpoints_.get()}, engine_options(config),
+          engine_({log_, *graph_, schemas_, clock_, checkpoints_.get(), in_hand}, engine_options(config),
                   [this](std::vector<engine::BlockRef> blocks) { answer(std::move(blocks)); }, {},
                   {.scheduler = nullptr, .watermark = nullptr,
                    .dedupe = std::make_unique<engine::DerivedDedupe>(ids, config.dedupe)}),
@@ -89,6 +93,7 @@ public:
     int run()
     {
         auto const address = parse_endpoint(config_.listen);
+        tell_suspects();
         auto const start = clock_.now();
         std::vector<Error> refused;
         auto const         folded = engine_.recover(&refused);
@@ -123,6 +128,22 @@ public:
     }
 
 private:
+    void tell_suspects() const
+    {
+        auto const& found = engine_.suspects();
+        if (found.faults() == 0) return;
+        constexpr std::size_t shown = 8;
+        auto const            suspects = found.suspects();
+        std::string           names;
+        for (auto const& suspect : suspects.first(std::min(shown, suspects.size())))
+            names += (names.empty() ? "" : ",") + std::to_string(suspect.sequence);
+        spdlog::warn("the last start died of a fault: faults={} in a row, suspects={} sequences={}{}", found.faults(),
+                     suspects.size(), names, suspects.size() > shown ? ",..." : "");
+        for (auto const& guilty : found.guilty())
+            spdlog::error("poison event: sequence={} faults={} alone in hand at the last: not run again, dead letter "
+                          "crash_loop", guilty.sequence, guilty.faults);
+    }
+
     static engine::EngineOptions engine_options(Config const& config)
     {
         engine::EngineOptions options;
@@ -302,7 +323,12 @@ int serve(Config const& config)
         return exit_code(log.error());
     }
     auto const ids = adapters::open_directory(config.data + "/ids");
-    Service    service(config, **log, *ids, clock, held);
+    auto const in_hand = adapters::MappedFile::open(config.data + "/in-hand", engine::Suspects::bytes);
+    if (!in_hand) spdlog::warn("crashes are not looked into: {}", in_hand.error().detail);
+    FaultStack const stack;
+    auto const       kept = in_hand ? (*in_hand)->bytes() : std::span<std::byte>();
+    FaultNote const  note(kept);
+    Service          service(config, **log, *ids, kept, clock, held);
     return service.run();
 }
 

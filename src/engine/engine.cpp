@@ -92,7 +92,7 @@ Result<> Engine::decide_before_fold(Checkpoint const& checkpoint)
         auto const ahead = checkpoint.ahead.find(record.did());
         if (ahead != checkpoint.ahead.end() && sequence <= ahead->second) continue;
         Error const why{Errc::invalid, "crash_loop",
-                        "the process died " + std::to_string(suspect.faults) + " times in a row while it ran this event"};
+                        "the process died " + std::to_string(suspect.faults) + " times in a row with it in hand"};
         auto const event = record.event(sequence, (*block)->received_at());
         decisions.push_back(
             verdict_on(event, why, suspect.faults, deps_.clock.wall(), deps_.schemas, options_.parked));

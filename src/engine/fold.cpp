@@ -1,5 +1,7 @@
 #include "engine/fold.hpp"
 
+#include "base/fault_stack.hpp"
+
 #include <algorithm>
 #include <condition_variable>
 #include <deque>
@@ -161,6 +163,7 @@ private:
 
     void run()
     {
+        FaultStack const stack;
         for (;;) {
             BlockPtr block;
             {

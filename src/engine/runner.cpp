@@ -1,5 +1,7 @@
 #include "engine/runner.hpp"
 
+#include "base/fault_stack.hpp"
+
 #include <algorithm>
 #include <pthread.h>
 #include <sys/resource.h>
@@ -72,6 +74,7 @@ void Runner::append_loop()
 void Runner::work_loop(std::size_t worker)
 {
     name_thread("worker");
+    FaultStack const stack;
     while (!stop_working_) {
         auto const seen = pushed_.look();
         bool const was_away = !engine_.graph_answers();

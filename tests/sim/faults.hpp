@@ -52,7 +52,7 @@ struct FaultContext {
     Clock::Mono      outage_until{};
     std::uint64_t    recovery_fails_at{0};  // counts down, 0: does not
     engine::BreakerOptions breaker{};       // that the process runs with
-    std::string_view killer{};              // payload of the event whose processor ends the process; empty: there is none
+    std::string_view killer{};              // payload of the event that ends every process; empty: there is none
     std::uint64_t    killed{0};             // times it did, in a row
     std::vector<std::byte> in_hand = std::vector<std::byte>(engine::Suspects::bytes);  // survives every crash
 

@@ -29,6 +29,7 @@ Layer const layers[] = {
     {"src/graph/", {"sluice/", "base/", "log/", "graph/"}},
     {"src/cache/", {"sluice/", "base/", "graph/", "cache/"}},
     {"src/engine/", {"sluice/", "base/", "files/", "log/", "schema/", "graph/", "engine/"}},
+    {"src/adapters/posix/", {"sluice/", "base/", "adapters/posix/"}},
     {"src/adapters/rocksdb/", {"sluice/", "base/", "files/", "log/", "adapters/rocksdb/"}},
     {"src/telemetry/", {"sluice/", "base/", "log/", "graph/", "cache/", "engine/", "telemetry/"}},
     {"src/http/", {"sluice/", "base/", "log/", "schema/", "graph/", "cache/", "engine/", "http/"}},
