@@ -20,7 +20,7 @@ public:
         chain_ = commit.chain_after;
         return {};
     }
-    Result<>                                        check_space() override { return {}; }
+    log::Space                                      check_space() override { return {}; }
     Result<std::shared_ptr<log::StoredBlock const>> read(Sequence) const override
     {
         return std::shared_ptr<log::StoredBlock const>();

@@ -24,7 +24,7 @@ public:
     void prepare() override { graph_ = graph::make_resident_store(); }
     void run() override
     {
-        auto const folded = engine::fold(log_, source_.schemas(), *graph_, clock_);
+        auto const folded = engine::fold(log_, source_.schemas(), *graph_, clock_, 1, {}, &suspects_);
         if (!folded || folded->applied != events()) give_up("fold: not every event was applied");
     }
     std::size_t events() const override { return 10'000; }
@@ -35,6 +35,8 @@ private:
     log::MemoryLog::Disk               disk_;
     log::MemoryLog                     log_{disk_};
     std::unique_ptr<graph::GraphStore> graph_;
+    std::vector<std::byte>             in_hand_ = std::vector<std::byte>(engine::Suspects::bytes);
+    engine::Suspects const             suspects_{in_hand_};
 };
 
 }  // namespace

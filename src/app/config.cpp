@@ -226,6 +226,18 @@ std::vector<Setting> const& settings()
              return set_number<std::uint64_t>(c.log_reserve_bytes, v, 0, std::uint64_t{1} << 50);
          },
          [](Config const& c) { return std::to_string(c.log_reserve_bytes); }},
+        {"log.low_water_bytes",
+         "free disk space below which LOW and NORMAL are refused; 0: a tenth of the disk, at most 1 GiB", "", false,
+         [](Config& c, std::string_view v) {
+             return set_number<std::uint64_t>(c.log_low_water_bytes, v, 0, std::uint64_t{1} << 50);
+         },
+         [](Config const& c) { return std::to_string(c.log_low_water_bytes); }},
+        {"log.reserve_file_bytes", "size of a file that is given up when somebody else fills the disk; 0: none", "",
+         false,
+         [](Config& c, std::string_view v) {
+             return set_number<std::uint64_t>(c.log_reserve_file_bytes, v, 0, std::uint64_t{1} << 50);
+         },
+         [](Config const& c) { return std::to_string(c.log_reserve_file_bytes); }},
         {"checkpoint.events", "events after which the graph is checkpointed: a restart folds about so many", "", false,
          [](Config& c, std::string_view v) {
              return set_number<std::uint64_t>(c.checkpoint.events, v, 1, std::uint64_t{1} << 40);

@@ -194,10 +194,36 @@ private:
     void sample()
     {
         rates_.sample();
+        tell_space();
         sampler_.expires_after(std::chrono::seconds(1));
         sampler_.async_wait([this](boost::system::error_code error) {
             if (!error) sample();
         });
+    }
+
+    // Changes only.
+    void tell_space()
+    {
+        using Level = log::Space::Level;
+        auto const space = engine_.space();
+        if (space.level != space_.level) {
+            auto const seconds = std::chrono::duration<double>(clock_.now() - space_since_).count();
+            if (space.level == Level::full)
+                spdlog::error("disk full: no event is accepted free={} reserve={}", space.free_bytes,
+                              config_.log_reserve_bytes);
+            else if (space.level == Level::low)
+                spdlog::warn("disk low: LOW and NORMAL are refused free={}", space.free_bytes);
+            else
+                spdlog::info("disk recovered free={} seconds={:.1f}", space.free_bytes, seconds);
+            if (space_.level == Level::ok) space_since_ = clock_.now();
+        }
+        if (space.has_reserve != space_.has_reserve) {
+            if (space.has_reserve)
+                spdlog::info("reserve file made again free={}", space.free_bytes);
+            else
+                spdlog::error("reserve file given up free={}", space.free_bytes);
+        }
+        space_ = space;
     }
 
     void await_signal()
@@ -291,6 +317,8 @@ private:
     engine::Runner                            runner_;
     asio::signal_set                          signals_;
     asio::steady_timer                        sampler_, deadline_;
+    log::Space                                space_{};  // as it was told last
+    Clock::Mono                               space_since_{};  // it is not ok
     bool                                      draining_{false};
     int                                       exit_{Exit::ok};
 };
@@ -317,7 +345,9 @@ int serve(Config const& config)
     asio::io_context  nobody;
     asio::signal_set  held(nobody);
     SystemClock const clock;
-    auto log = adapters::open_rocksdb_log({.directory = config.data, .reserve_bytes = config.log_reserve_bytes});
+    auto log = adapters::open_rocksdb_log({.directory = config.data, .reserve_bytes = config.log_reserve_bytes,
+                                           .low_water_bytes = config.log_low_water_bytes,
+                                           .reserve_file_bytes = config.log_reserve_file_bytes});
     if (!log) {
         spdlog::error("{}: {} ({})", config.data, log.error().detail, log.error().reason);
         return exit_code(log.error());

@@ -20,8 +20,11 @@ std::optional<Admission::Refusal> Admission::admit(Demand const& demand, Ticket&
         auto const events_max = scaled(limits_.events, limits_.percent[t]);
         auto const bytes_max = scaled(limits_.bytes, limits_.percent[t]);
         bool const never = events > events_max || demand.bytes > bytes_max;
+        if (disk_is_low_ && !never && t <= index(Tier::normal))
+            return Refusal{.tier = Tier{static_cast<std::uint8_t>(t)}, .never_fits = false, .disk_is_low = true};
         bool const over = use_.events + events > events_max || use_.bytes + demand.bytes > bytes_max;
-        if (never || over || use_.closed[t] || backlog_excess(events) > 0) return Refusal{Tier{static_cast<std::uint8_t>(t)}, never};
+        if (never || over || use_.closed[t] || backlog_excess(events) > 0)
+            return Refusal{.tier = Tier{static_cast<std::uint8_t>(t)}, .never_fits = never, .disk_is_low = false};
     }
     use_.events += events;
     use_.bytes += demand.bytes;
@@ -57,6 +60,12 @@ std::uint64_t Admission::backlog_excess(std::uint64_t more) const noexcept
 {
     auto const sum = use_.backlog + use_.events + more, most = limits_.backlog + limits_.events;
     return sum > most ? sum - most : 0;
+}
+
+void Admission::close_for_disk(bool is_low) noexcept
+{
+    std::lock_guard lock(mutex_);
+    disk_is_low_ = is_low;
 }
 
 void Admission::update_gates() noexcept

@@ -86,6 +86,7 @@ public:
     struct Refusal {
         Tier tier{};       // the lowest tier that is closed, or whose limit the request would pass
         bool never_fits{}; // not even with nothing in use
+        bool disk_is_low{};
     };
 
     struct Use {
@@ -106,6 +107,9 @@ public:
     void backlog_grew(std::uint32_t places, std::uint64_t entries) noexcept;
     void backlog_shrank(std::uint64_t entries) noexcept;
 
+    // LOW and NORMAL are refused while the disk is low.
+    void close_for_disk(bool is_low) noexcept;
+
     Use           use() const;
     Limits const& limits() const noexcept { return limits_; }
 
@@ -120,6 +124,7 @@ private:
     Limits const       limits_;
     mutable std::mutex mutex_;
     Use                use_;  // guarded by mutex_
+    bool               disk_is_low_{false};  // guarded by mutex_
 };
 
 }  // namespace sluice::engine

@@ -4,6 +4,8 @@
 
 namespace sluice::engine {
 
+constexpr auto look_interval = std::chrono::seconds(1);
+
 Appender::Appender(Deps deps, AppenderOptions options, Listener listener)
     : deps_(deps), options_(options), listener_(std::move(listener)), last_(deps.log.last()),
       chain_(deps.log.last_chain())
@@ -66,14 +68,16 @@ bool Appender::search()
 bool Appender::step()
 {
     bool const has_searched = search();
-    if (!collect()) return has_searched;
+    if (!collect()) {
+        if (!failed() && (!looked_at_ || deps_.clock.now() - *looked_at_ >= look_interval)) look_at_disk();
+        return has_searched;
+    }
     if (failed()) {
         answer_all(failed_outcome_);
         return true;
     }
+    bool const is_full = look_at_disk();
     if (!group_.blocks.empty()) {
-        // Space that cannot be read counts as none: nothing has been written, and the next group looks again.
-        bool const is_full = !deps_.log.check_space();
         if (is_full || !deps_.dedupe.has_room()) {
             answer_all(is_full ? RequestOutcome::disk_full : RequestOutcome::ids_behind);
             if (group_.verdicts.empty()) return true;
@@ -88,6 +92,15 @@ bool Appender::step()
     else
         publish();
     return true;
+}
+
+// True: it is full, and the next group looks again.
+bool Appender::look_at_disk()
+{
+    auto const space = deps_.log.check_space();
+    looked_at_ = deps_.clock.now();
+    if (listener_.looked) listener_.looked(space);
+    return space.level == log::Space::Level::full;
 }
 
 // The group is half done, and nothing may follow it.

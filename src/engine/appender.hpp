@@ -10,6 +10,7 @@
 
 #include <functional>
 #include <mutex>
+#include <optional>
 #include <vector>
 
 namespace sluice::engine {
@@ -23,10 +24,11 @@ public:
     // Told after a commit, on the appender's thread. Blocks are answered in the order they were submitted; those with
     // an `answered` of their own are left out, so that there may be none.
     struct Listener {
-        std::function<void(std::vector<BlockRef>)>             answered;
-        std::function<void(log::Decision const&, LaneId)>      decided;
-        std::function<void(Block::Order const&)>               ordered{};     // before its successor is in a lane
+        std::function<void(std::vector<BlockRef>)>              answered;
+        std::function<void(log::Decision const&, LaneId)>       decided;
+        std::function<void(Block::Order const&)>                ordered{};     // before its successor is in a lane
         std::function<void(log::LoggedRecord const&, Sequence)> controlled{};  // a control record
+        std::function<void(log::Space const&)>                  looked{};      // at the disk; may be empty
     };
 
     struct Deps {  // outlive the appender
@@ -48,7 +50,7 @@ public:
     void find(std::string id, std::function<void(Result<Sequence>)> found);
     bool idle() const;  // nothing waits
 
-    // One commit; false if nothing waited. After a failure every request is answered as the one it happened to:
+    // One commit; false if nothing waited. Looks at the disk before each, and once a second. After a failure every request is answered as the one it happened to:
     // read_failed or log_failed.
     bool step();
     bool  failed() const noexcept { return failed_.load(std::memory_order_acquire); }
@@ -74,6 +76,7 @@ private:
 
     bool     search();
     bool     collect();
+    bool     look_at_disk();
     void     answer_all(RequestOutcome outcome);
     void     tell();
     Result<> check_orders(Block& block);
@@ -104,6 +107,7 @@ private:
     std::uint64_t    chain_;
     std::uint32_t    count_{0};  // records of the group
     std::uint64_t    bytes_{0};
+    std::optional<Clock::Mono> looked_at_{};
     Error            failure_{};  // set before failed_
     RequestOutcome   failed_outcome_{RequestOutcome::log_failed};
     std::atomic<bool> failed_{false};

@@ -22,6 +22,7 @@ Engine::Engine(Deps deps, EngineOptions options, Answered answered, Decided on_d
             .decided = [this](log::Decision const& decision, LaneId lane) { decided(decision, lane); },
             .ordered = [this](Block::Order const& order) { ordered(order); },
             .controlled = [this](log::LoggedRecord const& record, Sequence sequence) { controlled(record, sequence); },
+            .looked = [this](log::Space const& space) { looked(space); },
         });
     for (std::size_t i = 0; i < options_.workers; ++i)
         workers_.push_back(std::make_unique<Worker>(
@@ -147,6 +148,21 @@ std::optional<Clock::Mono> Engine::next_due() const
     auto const probe = breaker_.next_probe();
     if (!probe || scheduler_->is_ready()) return probe;
     return due ? std::optional(std::max(*probe, *due)) : std::nullopt;
+}
+
+void Engine::looked(log::Space const& space)
+{
+    admission_.close_for_disk(space.level != log::Space::Level::ok);
+    free_bytes_.store(space.free_bytes, std::memory_order_relaxed);
+    has_reserve_.store(space.has_reserve, std::memory_order_relaxed);
+    space_level_.store(space.level, std::memory_order_relaxed);
+}
+
+log::Space Engine::space() const
+{
+    return {.level = space_level_.load(std::memory_order_relaxed),
+            .free_bytes = free_bytes_.load(std::memory_order_relaxed),
+            .has_reserve = has_reserve_.load(std::memory_order_relaxed)};
 }
 
 bool Engine::idle() const

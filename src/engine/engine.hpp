@@ -98,6 +98,7 @@ public:
     bool append_waits() const { return !appender_->idle(); }
 
     EngineState     state() const;
+    log::Space      space() const;  // as the appender saw it last
     DedupeStats     ids() const { return dedupe_->stats(); }
     bool            ids_have_room() const { return dedupe_->has_room(); }  // events are stored only while they have
     LaneStats       lanes() const { return scheduler_->stats(deps_.clock.now()); }
@@ -143,6 +144,7 @@ private:
     void decided(log::Decision const& decision, LaneId lane);
     void ordered(Block::Order const& order);
     void controlled(log::LoggedRecord const& record, Sequence sequence);
+    void looked(log::Space const& space);
     Result<> decide_before_fold(Checkpoint const& checkpoint);
     Result<> make_durable(std::span<log::Decision const> decisions);
 
@@ -163,6 +165,9 @@ private:
     std::unique_ptr<Scheduler>           scheduler_;
     std::unique_ptr<Appender>            appender_;
     std::vector<std::unique_ptr<Worker>> workers_;
+    std::atomic<log::Space::Level>       space_level_{log::Space::Level::ok};
+    std::atomic<std::uint64_t>           free_bytes_{0};
+    std::atomic<bool>                    has_reserve_{true};
     std::unique_ptr<Checkpointer>        checkpointer_;  // from recover() on, if there are checkpoints
 };
 

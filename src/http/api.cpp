@@ -273,8 +273,16 @@ struct Checks {
 
 Checks check(engine::Engine const& engine, bool draining)
 {
-    return {.database = !engine.log_failed(),
-            .pipeline = !draining && engine.ids_have_room() && !engine.admission().use().closed[index(Tier::normal)]};
+    // NORMAL is closed by what waits, or by the disk.
+    bool const is_closed = engine.admission().use().closed[index(Tier::normal)] ||
+                           engine.space().level != log::Space::Level::ok;
+    return {.database = !engine.log_failed(), .pipeline = !draining && engine.ids_have_room() && !is_closed};
+}
+
+char const* word(log::Space::Level disk)
+{
+    constexpr char const* words[] = {"healthy", "low", "full"};
+    return words[static_cast<std::size_t>(disk)];
 }
 
 char const* word(bool healthy) { return healthy ? "healthy" : "degraded"; }
@@ -297,6 +305,7 @@ void Api::ready(Request&, Reply reply)
 void Api::detailed(Request&, Reply reply)
 {
     auto const checks = check(deps_.engine, draining_);
+    auto const  space = deps_.engine.space();
     auto const& c = deps_.engine.counters();
     auto const uptime = std::chrono::duration_cast<std::chrono::seconds>(deps_.clock.now() - started_).count();
     auto const kept = deps_.answers.stats();
@@ -318,6 +327,8 @@ void Api::detailed(Request&, Reply reply)
             {"stats",
              {{"hit_rate", hit_rate}, {"total_keys", kept.keys}, {"hits", answered.hits},
               {"misses", answered.misses}, {"memory_mb", megabytes}}}}},
+          {"disk",
+           {{"status", word(space.level)}, {"free_bytes", space.free_bytes}, {"has_reserve", space.has_reserve}}},
           {"event_pipeline",
            {{"status", word(checks.pipeline)}, {"metrics", seven_fields(deps_.engine, deps_.rates)},
             {"dead_letter_count", engine::get(c.dead_lettered)}}}}},

@@ -93,9 +93,13 @@ void Ingest::refuse(Reply& reply, Problem const& problem)
     reply(to_response(problem));
 }
 
-Problem Ingest::queue_full(engine::Admission::Refusal const& refusal) const
+Problem Ingest::not_admitted(engine::Admission::Refusal const& refusal) const
 {
     std::string const tier(tier_names[index(refusal.tier)]);
+    if (refusal.disk_is_low)
+        return {.status = 503, .error = "disk_full",
+                .detail = "tier " + tier + " is closed: free disk space is low; nothing was stored",
+                .retry_after = 5, .tier = tier};
     if (refusal.never_fits)
         return {.status = 413, .error = "batch_exceeds_capacity",
                 .detail = "the batch is larger than the places tier " + tier + " can ever have: split it"};
@@ -178,7 +182,7 @@ void Ingest::single(Request& request, Reply reply)
     Block::Request entry{.first = static_cast<std::uint32_t>(block.items.size()), .count = 1};
     if (auto const refusal = engine_.admission().admit(demand, entry.ticket)) {
         block.data.resize(before);
-        return refuse(reply, queue_full(*refusal));
+        return refuse(reply, not_admitted(*refusal));
     }
     block.items.push_back({.offset = decoded.offset, .tier = decoded.tier});
     entry.token = wait({std::move(reply), nullptr});
@@ -323,7 +327,7 @@ bool Ingest::decode_partial(Batch& batch, schema::Decoded const& decoded, std::s
     engine::Admission::Ticket ticket;
     if (auto const refusal = engine_.admission().admit(demand, ticket)) {
         block.data.resize(before);
-        auto const problem = queue_full(*refusal);
+        auto const problem = not_admitted(*refusal);
         count_refusal(problem);
         add_refused(batch, problem);
         return true;
@@ -352,7 +356,7 @@ void Ingest::submit(std::shared_ptr<Batch> batch)
     auto const block = batch->block;
     if (!batch->partial)
         if (auto const refusal = engine_.admission().admit(batch->demand, batch->ticket))
-            return refuse(batch->reply, queue_full(*refusal));
+            return refuse(batch->reply, not_admitted(*refusal));
     auto reply = std::move(batch->reply);
     block->requests.push_back({.first = 0, .count = static_cast<std::uint32_t>(block->items.size()),
                                .atomic = !batch->partial, .ticket = std::move(batch->ticket)});

@@ -64,7 +64,7 @@ private:
     std::uint64_t wait(Waiting waiting);
     void          count_refusal(Problem const& problem);
     void          refuse(Reply& reply, Problem const& problem);
-    Problem       queue_full(engine::Admission::Refusal const& refusal) const;
+    Problem       not_admitted(engine::Admission::Refusal const& refusal) const;
     void          flush();
     void          schedule_flush();
 

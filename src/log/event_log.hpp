@@ -114,6 +114,18 @@ struct Commit {
     std::span<Decision const>         decisions;
 };
 
+// How much room a log has.
+struct Space {
+    enum class Level : std::uint8_t {
+        ok,
+        low,   // what is less important waits
+        full,  // no event may be appended; decisions still may
+    };
+    Level         level{Level::ok};
+    std::uint64_t free_bytes{0};
+    bool          has_reserve{true};  // what is kept for the worst is still there
+};
+
 // What append returned OK for survives a crash; nothing else is promised.
 class EventLog {
 public:
@@ -131,8 +143,8 @@ public:
     // unknown, every later call fails too, and the process should end.
     virtual Result<> append(Commit const& commit) = 0;
 
-    // `full` while free space is below the reserve. The appender's thread only.
-    virtual Result<> check_space() = 0;
+    // Looks at the disk now. Space that cannot be read counts as none. The appender's thread only.
+    virtual Space check_space() = 0;
 
     // The block that holds this sequence, or null. Shared because adapters keep the last few parsed. Any thread.
     virtual Result<std::shared_ptr<StoredBlock const>> read(Sequence sequence) const = 0;

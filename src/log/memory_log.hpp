@@ -20,7 +20,7 @@ public:
     explicit MemoryLog(Disk& disk);
 
     Result<>                                   append(Commit const& commit) override;
-    Result<>                                   check_space() override { return {}; }
+    Space                                      check_space() override { return {}; }
     Result<std::shared_ptr<StoredBlock const>> read(Sequence sequence) const override;
     std::unique_ptr<Cursor>                    blocks(Sequence from) const override;
     Result<> visit_decisions(Sequence from, std::function<bool(Decision const&)> const& visit) const override;

@@ -135,6 +135,13 @@ std::string metrics_text(
     f.counter("sluice_log_commits_total", "Group commits.", {{num(engine::get(c.commits))}});
     f.counter("sluice_log_bytes_total", "Bytes handed to the log.", {{num(engine::get(c.committed_bytes))}});
     f.gauge("sluice_log_disk_bytes", "Size of the log's files.", {{num(log_disk_bytes)}});
+    auto const space = engine.space();
+    using Level = log::Space::Level;
+    f.gauge("sluice_disk_free_bytes", "Free disk space, looked at once a second.", {{num(space.free_bytes)}});
+    f.gauge("sluice_disk_low", "1 while LOW and NORMAL are refused for want of disk space.",
+            {{num(space.level != Level::ok)}});
+    f.gauge("sluice_disk_full", "1 while every event is.", {{num(space.level == Level::full)}});
+    f.gauge("sluice_disk_reserve", "1 while the reserve file is there, or none is wanted.", {{num(space.has_reserve)}});
     f.counter("sluice_log_commit_seconds_total", "Time spent writing and syncing.",
               {{seconds(engine::get(c.commit_ns))}});
     f.counter("sluice_worker_busy_seconds_total", "Time workers spent on micro-batches.",

@@ -57,7 +57,7 @@ TEST_P(EventLogContract, IsEmptyAtFirst)
     EXPECT_EQ(log->first(), Sequence::none);
     EXPECT_EQ(log->last(), Sequence::none);
     EXPECT_EQ(log->last_chain(), 0u);
-    EXPECT_TRUE(log->check_space());
+    EXPECT_EQ(log->check_space().level, log::Space::Level::ok);
     auto const block = log->read(Sequence{1});
     ASSERT_TRUE(block);
     EXPECT_EQ(*block, nullptr);

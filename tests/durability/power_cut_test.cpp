@@ -207,7 +207,7 @@ public:
         : log_(std::move(log)), last_(log_->last()), chain_(log_->last_chain()), received_at_(log_->last_received_at())
     {
     }
-    Result<>                                        check_space() override { return log_->check_space(); }
+    log::Space                                      check_space() override { return log_->check_space(); }
     Result<std::shared_ptr<log::StoredBlock const>> read(Sequence sequence) const override
     {
         return log_->read(sequence);

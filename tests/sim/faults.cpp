@@ -17,6 +17,7 @@ Faults Faults::draw(Random& random)
         .recovery_fails = up_to(0.8),
         .append_error = up_to(0.02),
         .disk_full = up_to(0.05),
+        .disk_low = up_to(0.2),
         .conflict = up_to(0.5),
         .transient = up_to(0.4),
         .outage = up_to(0.05),
@@ -56,13 +57,14 @@ Result<> FaultyLog::append(log::Commit const& commit)
     return inner_.append(commit);
 }
 
-Result<> FaultyLog::check_space()
+log::Space FaultyLog::check_space()
 {
+    using Level = log::Space::Level;
     auto& c = context_;
     if (c.chance(c.faults.disk_full)) c.disk_full_until = c.later(20);
-    if (c.clock.now() >= c.disk_full_until) return {};
-    ++c.goals["disk full"];
-    return Error{Errc::full, "disk_full", "no space"};
+    bool const is_full = c.clock.now() < c.disk_full_until, is_low = is_full || c.chance(c.faults.disk_low);
+    if (is_low) ++c.goals[is_full ? "disk full" : "disk low"];
+    return {.level = is_full ? Level::full : is_low ? Level::low : Level::ok, .free_bytes = 0};
 }
 
 class FaultyDirectory::File final : public files::Writer {

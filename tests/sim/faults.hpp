@@ -26,6 +26,7 @@ struct Faults {
     double recovery_fails{0};
     double append_error{0};
     double disk_full{0};  // for a time
+    double disk_low{0};   // at a look
     double conflict{0};
     double transient{0};
     double outage{0};  // of the graph, for a time
@@ -67,8 +68,8 @@ class FaultyLog final : public ForwardingLog {
 public:
     FaultyLog(log::EventLog& inner, FaultContext& context) : ForwardingLog(inner), context_(context) {}
 
-    Result<> append(log::Commit const& commit) override;
-    Result<> check_space() override;
+    Result<>   append(log::Commit const& commit) override;
+    log::Space check_space() override;
 
 private:
     FaultContext& context_;

@@ -12,7 +12,7 @@ public:
     explicit ForwardingLog(log::EventLog& inner) : inner_(inner) {}
 
     Result<> append(log::Commit const& commit) override { return inner_.append(commit); }
-    Result<> check_space() override { return inner_.check_space(); }
+    log::Space check_space() override { return inner_.check_space(); }
     Result<std::shared_ptr<log::StoredBlock const>> read(Sequence s) const override { return inner_.read(s); }
     Sequence                           first() const noexcept override { return inner_.first(); }
     std::unique_ptr<Cursor>            blocks(Sequence from) const override { return inner_.blocks(from); }

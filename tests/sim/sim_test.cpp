@@ -34,6 +34,7 @@ constexpr char const* sometimes[] = {
     "append failed, commit lost",
     "log failed",
     "disk full",
+    "disk low",
     "graph away",
     "graph away during recovery",
     "applied, but reported as failed",

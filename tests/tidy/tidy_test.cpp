@@ -30,7 +30,7 @@ Layer const layers[] = {
     {"src/cache/", {"sluice/", "base/", "graph/", "cache/"}},
     {"src/engine/", {"sluice/", "base/", "files/", "log/", "schema/", "graph/", "engine/"}},
     {"src/adapters/posix/", {"sluice/", "base/", "adapters/posix/"}},
-    {"src/adapters/rocksdb/", {"sluice/", "base/", "files/", "log/", "adapters/rocksdb/"}},
+    {"src/adapters/rocksdb/", {"sluice/", "base/", "files/", "log/", "adapters/posix/", "adapters/rocksdb/"}},
     {"src/telemetry/", {"sluice/", "base/", "log/", "graph/", "cache/", "engine/", "telemetry/"}},
     {"src/http/", {"sluice/", "base/", "log/", "schema/", "graph/", "cache/", "engine/", "http/"}},
     {"src/bench/", {"sluice/", "base/", "bench/"}},

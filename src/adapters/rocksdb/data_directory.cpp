@@ -114,12 +114,13 @@ Result<> DataDirectory::sync() const
     return {};
 }
 
-Result<std::uint64_t> DataDirectory::free_bytes() const
+Result<DiskSpace::Room> DataDirectory::room() const
 {
     struct ::statvfs space;
     if (::fstatvfs(fd_, &space) != 0)
         return Error{Errc::unavailable, "space_unknown", path_ + ": " + std::generic_category().message(errno)};
-    return std::uint64_t{space.f_bavail} * space.f_frsize;
+    return DiskSpace::Room{.free = std::uint64_t{space.f_bavail} * space.f_frsize,
+                           .total = std::uint64_t{space.f_blocks} * space.f_frsize};
 }
 
 }  // namespace sluice::adapters

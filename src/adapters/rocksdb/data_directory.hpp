@@ -1,6 +1,8 @@
 // The directory a log lives in: its lock, its format, its free space.
 #pragma once
 
+#include "adapters/rocksdb/disk_space.hpp"
+
 #include <sluice/result.hpp>
 
 #include <rocksdb/env.h>
@@ -21,8 +23,9 @@ public:
 
     std::string           log_path() const { return path_ + "/log"; }
     std::string           head_path() const { return path_ + "/HEAD"; }
+    std::string           reserve_path() const { return path_ + "/reserve"; }
     Result<>              make_log_directory() const;
-    Result<std::uint64_t> free_bytes() const;
+    Result<DiskSpace::Room> room() const;
 
 private:
     DataDirectory(std::string path, rocksdb::Env& env, int fd) : path_(std::move(path)), env_(env), fd_(fd) {}

@@ -12,14 +12,25 @@ namespace sluice::adapters {
 namespace {
 
 // After a failed write nobody knows what is on disk: RocksDB must not go on by itself, not even when space returns.
-class NoRecovery final : public rocksdb::EventListener {
+class Listener final : public rocksdb::EventListener {
+public:
+    explicit Listener(std::function<void()> before_flush) : before_flush_(std::move(before_flush)) {}
+
+private:
     void OnErrorRecoveryBegin(rocksdb::BackgroundErrorReason, rocksdb::Status, bool* auto_recovery) override
     {
         *auto_recovery = false;
     }
+    void OnFlushBegin(rocksdb::DB*, rocksdb::FlushJobInfo const&) override
+    {
+        if (before_flush_) before_flush_();
+    }
+
+    std::function<void()> const before_flush_;
 };
 
-rocksdb::DBOptions database_options(rocksdb::Env& env, Database::Mode mode, std::size_t write_buffer_bytes)
+rocksdb::DBOptions database_options(
+    rocksdb::Env& env, Database::Mode mode, std::size_t write_buffer_bytes, std::function<void()> before_flush)
 {
     rocksdb::DBOptions options;
     options.env = &env;
@@ -32,7 +43,7 @@ rocksdb::DBOptions database_options(rocksdb::Env& env, Database::Mode mode, std:
     options.paranoid_checks = true;
     options.avoid_flush_during_recovery = false;
     options.max_bgerror_resume_count = 0;
-    options.listeners.push_back(std::make_shared<NoRecovery>());
+    options.listeners.push_back(std::make_shared<Listener>(std::move(before_flush)));
 
     options.max_background_jobs = 2;
     options.max_total_wal_size = 2 * write_buffer_bytes;  // bounds recovery when decisions alone keep old files alive
@@ -86,7 +97,9 @@ Error refusal(rocksdb::Status const& status)
 }  // namespace
 
 Result<std::unique_ptr<Database>>
-Database::open(std::string const& path, rocksdb::Env& env, Mode mode, std::size_t write_buffer_bytes)
+Database::open(
+    std::string const& path, rocksdb::Env& env, Mode mode, std::size_t write_buffer_bytes,
+    std::function<void()> before_flush)
 {
     constexpr std::size_t cache_bytes = 16u << 20, small_buffer_bytes = 4u << 20;
     constexpr std::size_t block_size = 64u << 10, small_block_size = 16u << 10;
@@ -98,7 +111,7 @@ Database::open(std::string const& path, rocksdb::Env& env, Mode mode, std::size_
         {"blocks", growing(family_options(cache, write_buffer_bytes, block_size))},
         {"decisions", small},
     };
-    auto const options = database_options(env, mode, write_buffer_bytes);
+    auto const options = database_options(env, mode, write_buffer_bytes, std::move(before_flush));
 
     // Compressing what was written must not delay what arrives.
     env.LowerThreadPoolIOPriority(rocksdb::Env::HIGH);

@@ -5,6 +5,7 @@
 
 #include <rocksdb/db.h>
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -16,8 +17,10 @@ public:
     enum class Mode : std::uint8_t { create, existing, read_only };
 
     // Neither repairs nor skips: whatever RocksDB does not accept whole is damaged_log.
+    // `before_flush` is called on RocksDB's threads and outlives the database.
     static Result<std::unique_ptr<Database>>
-    open(std::string const& path, rocksdb::Env& env, Mode mode, std::size_t write_buffer_bytes);
+    open(std::string const& path, rocksdb::Env& env, Mode mode, std::size_t write_buffer_bytes,
+         std::function<void()> before_flush = {});
 
     ~Database();
     Database(Database const&) = delete;

@@ -94,9 +94,10 @@ private:
 class RocksdbLog final : public log::EventLog {
 public:
     RocksdbLog(
-        RocksdbLogOptions const& options, std::unique_ptr<DataDirectory> directory, HeadFile head,
-        std::unique_ptr<Database> database)
-        : options_(options), directory_(std::move(directory)), head_(std::move(head)), database_(std::move(database))
+        RocksdbLogOptions const& options, std::unique_ptr<DataDirectory> directory, std::unique_ptr<DiskSpace> space,
+        HeadFile head, std::unique_ptr<Database> database)
+        : options_(options), directory_(std::move(directory)), space_(std::move(space)), head_(std::move(head)),
+          database_(std::move(database))
     {
         sync_write_.sync = true;
     }
@@ -112,7 +113,7 @@ public:
     Result<> catch_up_head();
 
     Result<> append(log::Commit const& commit) override;
-    Result<> check_space() override;
+    log::Space check_space() override { return space_ ? space_->look() : log::Space{}; }
 
     Result<std::shared_ptr<log::StoredBlock const>> read(Sequence sequence) const override;
     std::unique_ptr<Cursor>                         blocks(Sequence from) const override
@@ -136,6 +137,7 @@ private:
 
     RocksdbLogOptions const        options_;
     std::unique_ptr<DataDirectory> directory_;  // first: its lock goes last
+    std::unique_ptr<DiskSpace>     space_;      // null when read only
     HeadFile                       head_;
     std::unique_ptr<Database>      database_;
     mutable RecentBlocks           recent_;
@@ -289,17 +291,6 @@ Result<> RocksdbLog::note_head()
     return {};
 }
 
-Result<> RocksdbLog::check_space()
-{
-    auto const free = directory_->free_bytes();
-    if (!free) return free.error();
-    if (*free < options_.reserve_bytes)
-        return Error{
-            Errc::full, "disk_full",
-            std::to_string(*free) + " bytes free, " + std::to_string(options_.reserve_bytes) + " in reserve"};
-    return {};
-}
-
 Result<std::shared_ptr<log::StoredBlock const>> RocksdbLog::read(Sequence sequence) const
 {
     if (auto recent = recent_.find(sequence)) return recent;
@@ -347,9 +338,21 @@ Result<std::unique_ptr<RocksdbLog>> open_in(
 {
     auto head = HeadFile::open(directory->head_path(), env, options.read_only);
     if (!head) return head.error();
-    auto database = Database::open(directory->log_path(), env, mode, options.write_buffer_bytes);
+    // What is in memory twice, and was before a crash, is written: at the start, and by each flush.
+    auto const                 most = 2 * std::uint64_t{options.write_buffer_bytes};
+    std::unique_ptr<DiskSpace> space;
+    std::function<void()>      make_room;
+    if (!options.read_only) {
+        space = std::make_unique<DiskSpace>(
+            DiskSpace::Limits{options.reserve_bytes, options.low_water_bytes, options.reserve_file_bytes},
+            directory->reserve_path(), [&here = *directory] { return here.room(); });
+        make_room = [space = space.get(), most] { space->make_room(most); };
+        make_room();
+    }
+    auto database = Database::open(directory->log_path(), env, mode, options.write_buffer_bytes, std::move(make_room));
     if (!database) return database.error();
-    auto log = std::make_unique<RocksdbLog>(options, std::move(directory), std::move(*head), std::move(*database));
+    auto log = std::make_unique<RocksdbLog>(
+        options, std::move(directory), std::move(space), std::move(*head), std::move(*database));
     if (auto const restored = log->restore(); !restored) return restored.error();
     return log;
 }

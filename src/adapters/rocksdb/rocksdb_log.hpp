@@ -3,6 +3,7 @@
 //   <directory>/FORMAT  version of this layout
 //   <directory>/HEAD    how far the log was known to reach, written by us and not by RocksDB
 //   <directory>/log/    RocksDB: blocks and decisions
+//   <directory>/reserve room that is given up when somebody else has filled the disk
 //   <directory>/checkpoints/   of the graph; derived from the log
 #pragma once
 
@@ -17,6 +18,8 @@ namespace sluice::adapters {
 struct RocksdbLogOptions {
     std::string   directory;                      // created, with mode 0700, unless read_only
     std::uint64_t reserve_bytes{256u << 20};      // free space to leave: restarting after a crash writes two buffers
+    std::uint64_t low_water_bytes{0};             // as DiskSpace::Limits
+    std::uint64_t reserve_file_bytes{0};          // as DiskSpace::Limits; 0: no such file
     std::size_t   write_buffer_bytes{64u << 20};  // in memory twice; smaller makes more and smaller files
     bool          read_only{false};               // works beside a running server, sees what was durable when opened
 };

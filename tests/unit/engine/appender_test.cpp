@@ -26,10 +26,10 @@ public:
         if (is_broken) return Error{Errc::corrupt, "io", "the disk is gone"};
         return inner_.append(commit);
     }
-    Result<> check_space() override
+    log::Space check_space() override
     {
-        if (is_full) return Error{Errc::full, "disk_full", ""};
-        return {};
+        ++looks;
+        return {.level = level};
     }
 
     Result<std::shared_ptr<log::StoredBlock const>> read(Sequence sequence) const override
@@ -41,7 +41,8 @@ public:
     std::size_t appends{0};
     bool        is_broken{false};
     bool        is_unreadable{false};
-    bool        is_full{false};
+    std::size_t looks{0};
+    log::Space::Level level{log::Space::Level::ok};
 };
 
 class RoomyDedupe final : public MemoryDedupe {
@@ -318,7 +319,7 @@ TEST_F(Appending, StoresEventsWithoutAnIdEachTime)
 
 TEST_F(Appending, RefusesOnAFullDiskStoresNothingAndResumes)
 {
-    log_->is_full = true;
+    log_->level = log::Space::Level::full;
     auto const refused = append({{.id = "a"}});
     EXPECT_EQ(outcome(refused), Outcome::disk_full);
     EXPECT_EQ(log_->appends, 0u);
@@ -326,7 +327,7 @@ TEST_F(Appending, RefusesOnAFullDiskStoresNothingAndResumes)
     EXPECT_EQ(dedupe_.size(), 0u);
     EXPECT_FALSE(appender_->failed());
 
-    log_->is_full = false;
+    log_->level = log::Space::Level::ok;
     EXPECT_EQ(outcome(append({{.id = "a"}})), Outcome::stored);
     EXPECT_EQ(stored_ids(), Ids{"a"});
 }
@@ -355,7 +356,7 @@ TEST_F(Appending, SaysThatNothingWasStoredWhenALookupFailsAndStops)
 TEST_F(Appending, KeepsDecidingOnAFullDisk)
 {
     append({{.id = "a"}});
-    log_->is_full = true;
+    log_->level = log::Space::Level::full;
     appender_->submit(dead_letter(Sequence{1}), 0);
     auto const refused = append({{.id = "b"}});
     EXPECT_EQ(outcome(refused), Outcome::disk_full);
