@@ -28,7 +28,7 @@ struct Config {
     std::size_t              http_streams_max{2'000};  // readers of /v1/stream
     engine::Admission::Limits queue{};
     std::uint64_t            log_reserve_bytes{256u << 20};  // free disk space below which nothing is accepted
-    std::uint64_t            log_low_water_bytes{0};            // below which LOW and NORMAL are refused; 0: by its size
+    std::uint64_t            log_low_water_bytes{0};  // below which LOW and NORMAL are refused; 0: by its size
     std::uint64_t            log_reserve_file_bytes{64u << 20};
     engine::CheckpointOptions checkpoint{};
     cache::MemoryCacheOptions cache{};  // keys_max 0: none

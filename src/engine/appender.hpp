@@ -50,8 +50,8 @@ public:
     void find(std::string id, std::function<void(Result<Sequence>)> found);
     bool idle() const;  // nothing waits
 
-    // One commit; false if nothing waited. Looks at the disk before each, and once a second. After a failure every request is answered as the one it happened to:
-    // read_failed or log_failed.
+    // One commit; false if nothing waited. Looks at the disk before it, and once a second. After a failure every
+    // request is answered as the one it happened to: read_failed or log_failed.
     bool step();
     bool  failed() const noexcept { return failed_.load(std::memory_order_acquire); }
     Error failure() const { return failure_; }  // why, once failed()

@@ -408,7 +408,8 @@ TEST_F(Routes, Health)
     EXPECT_EQ(
         names(detailed), (Names{"status", "uptime_seconds", "version", "environment", "dependencies", "timestamp"}));
     auto const& dependencies = detailed.at("dependencies");
-    EXPECT_EQ(names(dependencies), (Names{"database", "cache", "event_pipeline"}));
+    EXPECT_EQ(names(dependencies), (Names{"database", "cache", "disk", "event_pipeline"}));
+    EXPECT_EQ(names(dependencies.at("disk")), (Names{"status", "free_bytes", "has_reserve"}));
     EXPECT_TRUE(dependencies.at("database").contains("latency_ms"));
     for (auto const* const name : {"hit_rate", "total_keys", "hits", "misses", "memory_mb"})
         EXPECT_TRUE(dependencies.at("cache").at("stats").contains(name)) << name;

@@ -12,7 +12,8 @@ ReserveFile::ReserveFile(std::string path, std::uint64_t bytes) : path_(std::mov
 {
     struct stat info {};
     if (::stat(path_.c_str(), &info) != 0) return;
-    auto const size = static_cast<std::uint64_t>(info.st_size), taken = static_cast<std::uint64_t>(info.st_blocks) * 512;
+    auto const size = static_cast<std::uint64_t>(info.st_size);
+    auto const taken = static_cast<std::uint64_t>(info.st_blocks) * 512;
     is_whole_ = bytes_ != 0 && size == bytes_ && taken >= bytes_;
     if (!is_whole_) give_up();
 }

@@ -30,6 +30,7 @@ log::Space DiskSpace::look()
     if (!room) return {.level = Level::full, .free_bytes = 0, .has_reserve = reserve_.is_whole()};
     if (reserve_.is_whole() && room->free < reserve_.bytes()) {
         reserve_.give_up();
+        if (auto const left = measure_()) room = left;
     } else if (!reserve_.is_whole() && room->free / 2 > reserve_.bytes() &&
                room->free - 2 * reserve_.bytes() > limits_.reserve_bytes) {
         (void)reserve_.make();
@@ -47,6 +48,7 @@ log::Space DiskSpace::look()
 
 void DiskSpace::make_room(std::uint64_t bytes)
 {
+    bytes = std::min(bytes, std::max(limits_.reserve_bytes, limits_.reserve_file_bytes));
     std::lock_guard const lock(mutex_);
     auto const            room = measure_();
     if (reserve_.is_whole() && (!room || room->free < bytes)) reserve_.give_up();

@@ -36,7 +36,8 @@ public:
     // Space that cannot be read counts as none.
     log::Space look();
 
-    // Before `bytes` are written that must not fail: gives up the reserve file if they would not fit else.
+    // Before up to `bytes` are written that must not fail: gives up the reserve file if they might not fit else. What
+    // is in reserve is taken to be enough.
     void make_room(std::uint64_t bytes);
 
 private:

@@ -40,6 +40,23 @@ protected:
     std::vector<Ticket> tickets_;
 };
 
+TEST_F(Admitting, ALowDiskClosesLowAndNormal)
+{
+    admission_.close_for_disk(true);
+    EXPECT_EQ(flood(Tier::low), 0u);
+    EXPECT_EQ(flood(Tier::normal), 0u);
+    EXPECT_TRUE(admit(Tier::high));
+    EXPECT_TRUE(admit(Tier::critical));
+    Ticket     ticket;
+    auto const refusal = admission_.admit(demand(Tier::normal, 1), ticket);
+    ASSERT_TRUE(refusal);
+    EXPECT_TRUE(refusal->disk_is_low);
+    EXPECT_EQ(refusal->tier, Tier::normal);
+    EXPECT_TRUE(admission_.admit(demand(Tier::low, 5'000), ticket)->never_fits) << "waiting would not help it";
+    admission_.close_for_disk(false);
+    EXPECT_TRUE(admit(Tier::low));
+}
+
 TEST_F(Admitting, RefusesAFloodOfOneTierExactlyAtItsLimit)
 {
     EXPECT_EQ(flood(Tier::low), 700u);

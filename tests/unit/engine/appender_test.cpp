@@ -332,6 +332,22 @@ TEST_F(Appending, RefusesOnAFullDiskStoresNothingAndResumes)
     EXPECT_EQ(stored_ids(), Ids{"a"});
 }
 
+TEST_F(Appending, LooksAtTheDiskBeforeEachGroupAndOnceASecond)
+{
+    append({{.id = "a"}});
+    append({{.id = "b"}});
+    EXPECT_EQ(log_->looks, 2u);
+    appender_->step();
+    EXPECT_EQ(log_->looks, 2u) << "it just has";
+    clock_.advance(std::chrono::seconds(1));
+    appender_->step();
+    appender_->step();
+    EXPECT_EQ(log_->looks, 3u);
+    appender_->submit(dead_letter(Sequence{1}), 0);
+    appender_->step();
+    EXPECT_EQ(log_->looks, 4u) << "a verdict needs room too";
+}
+
 TEST_F(Appending, SaysThatTheIndexOfIdsIsBehindAndResumes)
 {
     dedupe_.is_roomy = false;
