@@ -1,19 +1,12 @@
 // A real server on a disk of 64 MiB that others fill: nothing acknowledged is lost, reads go on, and it resumes by
-// itself. E2E_DISK_CYCLES says how often; the disk is a tmpfs, mounted as root or in a user namespace.
+// itself. E2E_DISK_CYCLES says how often.
+#include "contract/small_disk.hpp"
 #include "events.hpp"
 
 #include <gtest/gtest.h>
 
 #include <chrono>
-#include <fcntl.h>
-#include <fstream>
 #include <iostream>
-#include <sched.h>
-#include <signal.h>
-#include <sys/mount.h>
-#include <sys/statvfs.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 namespace sluice::e2e {
 namespace {
@@ -22,73 +15,6 @@ using Seconds = std::chrono::duration<double>;
 
 constexpr std::uint64_t mib = 1u << 20;
 constexpr std::uint64_t disk_bytes = 64 * mib, low_water = 12 * mib, reserve = 8 * mib, reserve_file = 4 * mib;
-
-bool mount_at(std::filesystem::path const& path)
-{
-    auto const options = "mode=0700,size=" + std::to_string(disk_bytes);
-    return ::mount("sluice-test", path.c_str(), "tmpfs", MS_NOSUID | MS_NODEV, options.c_str()) == 0;
-}
-
-bool become_root_of_a_namespace()
-{
-    auto const uid = std::to_string(::getuid()), gid = std::to_string(::getgid());
-    if (::unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0) return false;
-    std::ofstream("/proc/self/setgroups") << "deny";
-    std::ofstream("/proc/self/uid_map") << "0 " << uid << " 1";
-    std::ofstream("/proc/self/gid_map") << "0 " << gid << " 1";
-    return ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0;
-}
-
-// Runs the test on a small disk; false: there is no way to have one here.
-bool on_a_small_disk(std::filesystem::path const& path, std::function<void()> const& test)
-{
-    if (mount_at(path)) {
-        std::cout << "disk: tmpfs, mounted as root\n";
-        test();
-        ::umount2(path.c_str(), MNT_DETACH);
-        return true;
-    }
-    std::cout.flush();
-    auto const child = ::fork();
-    if (child == 0) {
-        if (!become_root_of_a_namespace() || !mount_at(path)) ::_exit(2);
-        std::cout << "disk: tmpfs, mounted in a user namespace\n";
-        test();
-        std::cout.flush();
-        ::_exit(testing::Test::HasFailure() ? 1 : 0);
-    }
-    int status = 0;
-    EXPECT_EQ(::waitpid(child, &status, 0), child);
-    EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) != 1) << "see above";
-    return !WIFEXITED(status) || WEXITSTATUS(status) != 2;
-}
-
-std::uint64_t free_bytes(std::filesystem::path const& path)
-{
-    struct statvfs info {};
-    if (::statvfs(path.c_str(), &info) != 0) throw std::runtime_error("statvfs");
-    return std::uint64_t{info.f_bavail} * info.f_frsize;
-}
-
-// A file of somebody else.
-class Filler {
-public:
-    explicit Filler(std::filesystem::path const& disk) : disk_(disk), path_(disk / "foreign") {}
-
-    // Until so little is free; 0: until there is nothing.
-    void fill(std::uint64_t left) const
-    {
-        auto const fd = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-        std::string const bytes(4096, 'x');
-        while (left == 0 || free_bytes(disk_) > left)
-            if (::write(fd, bytes.data(), bytes.size()) <= 0) break;
-        ::close(fd);
-    }
-    void remove() const { std::filesystem::remove(path_); }
-
-private:
-    std::filesystem::path const disk_, path_;
-};
 
 class SmallDisk {
 public:
@@ -114,7 +40,8 @@ private:
     {
         server_ = std::make_unique<Server>(ServerOptions{
             .data = disk_ / "data",
-            .flags = {"--log-reserve-bytes", std::to_string(reserve), "--log-low-water-bytes", std::to_string(low_water),
+            .flags = {"--log-reserve-bytes", std::to_string(reserve),
+                      "--log-low-water-bytes", std::to_string(low_water),
                       "--log-reserve-file-bytes", std::to_string(reserve_file), "--checkpoint-interval", "1"}});
         http_ = std::make_unique<Http>(server_->http());
     }
@@ -230,11 +157,11 @@ private:
                   << " kills=" << kills_
                   << " acked=" << acknowledged_.size() << " lost=" << lost << " parked=" << live.at("parked")
                   << " starts_refused=" << refused_starts_ << " resume_seconds_max=" << worst_
-                  << " free_at_the_end=" << free_bytes(disk_) / mib << "MiB\n";
+                  << " free_at_the_end=" << test::free_bytes(disk_) / mib << "MiB\n";
     }
 
     std::filesystem::path const disk_;
-    Filler const                filler_;
+    test::Filler const          filler_;
     std::unique_ptr<Server>     server_;
     std::unique_ptr<Http>       http_;
     std::uint64_t               next_{0};
@@ -249,7 +176,7 @@ TEST(DiskFull, LosesNothingThatWasAcknowledgedAndResumesByItself)
     auto const               disk = directory.path() / "disk";
     std::filesystem::create_directory(disk);
     auto const* const cycles = std::getenv("E2E_DISK_CYCLES");
-    EXPECT_TRUE(on_a_small_disk(disk, [&] {
+    EXPECT_TRUE(test::on_a_small_disk(disk, disk_bytes, [&] {
         try {
             SmallDisk(disk).run(cycles != nullptr ? std::atoi(cycles) : 10);
         } catch (std::exception const& error) {

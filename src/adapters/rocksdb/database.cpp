@@ -6,6 +6,7 @@
 #include <rocksdb/listener.h>
 #include <rocksdb/table.h>
 
+#include <cstdarg>
 #include <limits>
 
 namespace sluice::adapters {
@@ -27,6 +28,14 @@ private:
     }
 
     std::function<void()> const before_flush_;
+};
+
+// RocksDB's own log would be on the disk that may be full, where a line that fails ends the process at the next line. What
+// matters comes as a status.
+class NoInfoLog final : public rocksdb::Logger {
+public:
+    using rocksdb::Logger::Logv;
+    void Logv(char const*, std::va_list) override {}
 };
 
 rocksdb::DBOptions database_options(
@@ -51,9 +60,7 @@ rocksdb::DBOptions database_options(
     options.bytes_per_sync = 1u << 20;
     options.skip_stats_update_on_db_open = true;
 
-    options.info_log_level = rocksdb::InfoLogLevel::WARN_LEVEL;
-    options.keep_log_file_num = 2;
-    options.max_log_file_size = 1u << 20;
+    options.info_log = std::make_shared<NoInfoLog>();
     options.stats_dump_period_sec = 0;
     options.stats_persist_period_sec = 0;
     return options;
