@@ -30,8 +30,8 @@ private:
     std::function<void()> const before_flush_;
 };
 
-// RocksDB's own log would be on the disk that may be full, where a line that fails ends the process at the next line. What
-// matters comes as a status.
+// RocksDB's own log would be on the disk that may be full, where a line that fails ends the process at the next line.
+// What matters comes as a status.
 class NoInfoLog final : public rocksdb::Logger {
 public:
     using rocksdb::Logger::Logv;
