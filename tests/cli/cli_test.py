@@ -15,8 +15,6 @@ KEY = "0123456789abcdef0123456789abcdef"
 CHANGED = {
     "listen": "127.0.0.1:8000", "data": "it's \"here\"\\", "workers": "3", "http.hosts": "a.example,b.example",
     "http.open_status": "true", "http.streams_max": "10", "queue.capacity": "1000", "queue.bytes": "2097152",
-    "queue.tier_limits": "80,80,80,80", "log.reserve_bytes": "0", "checkpoint.events": "1000",
-    "http.open_status": "true", "queue.capacity": "1000", "queue.bytes": "2097152",
     "queue.tier_limits": "80,80,80,80", "log.reserve_bytes": "0", "log.low_water_bytes": "1",
     "log.reserve_file_bytes": "1048576", "checkpoint.events": "1000",
     "checkpoint.interval": "7", "checkpoint.bytes_per_second": "1048576", "cache.max_keys": "0", "cache.max_bytes": "65536", "cache.ttl": "60",
