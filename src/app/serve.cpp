@@ -64,7 +64,7 @@ public:
         : held_(held), config_(config), log_(log), clock_(clock), schemas_(all_processors()),
           graph_(graph::make_resident_store()),
           checkpoints_(adapters::open_directory(adapters::checkpoint_path(config.data))),
-          engine_({log_, *graph_, schemas_, clock_, checkpoints_.get(), in_hand}, engine_options(config),
+          engine_({log_, *graph_, schemas_, clock_, checkpoints_.get(), nullptr, in_hand}, engine_options(config),
                   [this](std::vector<engine::BlockRef> blocks) { answer(std::move(blocks)); }, {},
                   {.scheduler = nullptr, .watermark = nullptr,
                    .dedupe = std::make_unique<engine::DerivedDedupe>(ids, config.dedupe)}),
