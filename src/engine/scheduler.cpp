@@ -139,7 +139,7 @@ void LaneScheduler::append_backlog(Lane& lane, Pending const& event, Clock::Mono
     lane.backlog_tail = slot;
 }
 
-// True if it was resident. Its block goes to the caller, who lets go of it outside the lock: the last reference frees it.
+// True if it was resident. Its block goes to the caller, who lets go of it outside the lock: the last one frees it.
 bool LaneScheduler::settle_head(Lane& lane, std::vector<BlockRef>& let_go)
 {
     auto const tier = head_tier(lane);
@@ -644,7 +644,8 @@ double LaneScheduler::rate(Clock::Mono now) const
     auto const    from = std::max(rate_from_, second - seconds + 1);
     std::uint64_t sum = 0;
     for (auto s = from; s < second; ++s)
-        if (s <= settled_second_ && s > settled_second_ - seconds) sum += settled_[static_cast<std::size_t>(s % seconds)];
+        if (s <= settled_second_ && s > settled_second_ - seconds)
+            sum += settled_[static_cast<std::size_t>(s % seconds)];
     if (from >= second) return static_cast<double>(settled_[static_cast<std::size_t>(settled_second_ % seconds)]);
     return static_cast<double>(sum) / static_cast<double>(second - from);
 }
@@ -689,7 +690,9 @@ LaneStats LaneScheduler::stats(Clock::Mono now) const
         stats.lag[t] = above == 0 ? nanoseconds(0) : time_for(above, stats.rate);
         bool const is_aged = options_.max_wait[t] != std::chrono::milliseconds::max();
         auto const share = is_aged ? stats.rate / options_.aged_share : stats.rate;
-        auto const turn = runnable == 0 ? nanoseconds(0) : stats.is_away ? nanoseconds::max() : time_for(runnable, share);
+        auto const turn = runnable == 0   ? nanoseconds(0)
+                          : stats.is_away ? nanoseconds::max()
+                                          : time_for(runnable, share);
         stats.wait_bound[t] =
             turn == nanoseconds::max() || !is_aged ? turn : turn + nanoseconds(options_.max_wait[t]);
     }

@@ -6,8 +6,8 @@
 // `max_wait`, oldest first, if there is one. Outside that rule are lanes that cannot run: a lane whose head waits for
 // another try or for a verdict, a paused one, and all of them while the breaker is open.
 //
-// An event is *resident*, with its block, or a *backlog entry* of 16 bytes that is read from the log again when its turn
-// comes. What cannot run is spilled: resident events become backlog entries and give their places back.
+// An event is *resident*, with its block, or a *backlog entry* of 16 bytes that is read from the log again when its
+// turn comes. What cannot run is spilled: resident events become backlog entries and give their places back.
 #pragma once
 
 #include "engine/block.hpp"
@@ -87,10 +87,10 @@ struct SchedulerOptions {
     std::array<std::chrono::milliseconds, tier_count> max_wait{
         std::chrono::seconds(30), std::chrono::seconds(5), std::chrono::seconds(1), std::chrono::milliseconds::max()};
     RetryBudgetOptions                               budget{};
-    std::uint32_t                                    read_span{256};    // a run from the backlog spans so many sequences
-    std::size_t                                      slice_max{256};    // entries to spill, or lanes to resume, in one go
-    std::size_t                                      errors_max{4'096}; // lanes whose errors are remembered
-    std::chrono::seconds                             stuck_after{30};   // in one micro-batch
+    std::uint32_t        read_span{256};     // sequences a run from the backlog spans at most
+    std::size_t          slice_max{256};     // entries to spill, or lanes to resume, in one go
+    std::size_t          errors_max{4'096};  // lanes whose errors are remembered
+    std::chrono::seconds stuck_after{30};    // in one micro-batch
 };
 
 // A failed attempt.
@@ -152,8 +152,8 @@ public:
     // event without a block is a backlog entry from the start and holds none.
     virtual void push(std::span<Pending const> events, Clock::Mono now) = 0;
 
-    // Fills `batch` with up to `limit` events, and up to batch_max; false if no lane is ready. A lane is in one batch at
-    // a time.
+    // Fills `batch` with up to `limit` events, and up to batch_max; false if no lane is ready. A lane is in one batch
+    // at a time.
     virtual bool take(Clock::Mono now, Batch& batch, std::size_t limit) = 0;
 
     // The first `settled` events of the run leave their lane. Whoever settles them has released the places of those
@@ -169,7 +169,7 @@ public:
     // A slice of what is to be spilled. False once nothing is left. For times when nobody takes.
     virtual bool spill() = 0;
 
-    // Whether take() would find a lane now, and when it will at the latest if nothing else happens.
+    // Whether a lane is ready, and when the next one is at the latest if nothing else happens.
     virtual bool                       is_ready() const = 0;
     virtual std::optional<Clock::Mono> next_due() const = 0;
 
@@ -322,7 +322,7 @@ private:
 
     std::array<Delays, tier_count> waits_;
 
-    mutable std::mutex mutex_;  // guards everything below; held for bounded work, never while calling out but to admission
+    mutable std::mutex mutex_;  // guards everything below; held for bounded work, and calls out to admission only
     Slab<Entry>                                      entries_;
     Slab<BacklogEntry>                               backlog_;
     Slab<Lane>                                       lanes_;

@@ -329,7 +329,8 @@ private:
         parts.scheduler = std::make_unique<RetryWatch>(
             std::move(parts.scheduler), options_.scheduler.budget, report_.goals);
         auto options = options_;
-        if (twin_ == Twin::breaker_never_opens) options.breaker.failures_in_row = options.breaker.failures_of_20 = 1'000'000;
+        if (twin_ == Twin::breaker_never_opens)
+            options.breaker.failures_in_row = options.breaker.failures_of_20 = 1'000'000;
         p.engine = std::make_unique<engine::Engine>(
             engine::Engine::Deps{
                 p.wrong_log ? *p.wrong_log : *p.faulty_log, p.wrong_graph ? *p.wrong_graph : *p.faulty_graph,

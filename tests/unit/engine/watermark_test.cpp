@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <malloc.h>
 #include <set>
 #include <string>
@@ -63,6 +64,17 @@ TEST(DenseWatermark, AgreesWithASetOfTheUnsettled)
             }
             watermark.settled(settled, 0);
             ASSERT_EQ(number(watermark.low()), unsettled.empty() ? last : *unsettled.begin() - 1);
+            if (i % 50 != 0) continue;
+            auto const position = watermark.position();
+            ASSERT_EQ(position.unsettled_events(), unsettled.size());
+            std::vector<std::uint64_t> listed;
+            for (auto const& [first, count] : position.unsettled) {
+                ASSERT_TRUE(listed.empty() || listed.back() + 1 < number(first)) << "neighbours are one range";
+                for (std::uint64_t n = 0; n < count; ++n) listed.push_back(number(first) + n);
+            }
+            ASSERT_TRUE(std::ranges::equal(listed, unsettled));
+            auto const probe = last - random.below(std::min<std::uint64_t>(last, 5'000));
+            ASSERT_EQ(position.is_unsettled(Sequence{probe}), unsettled.contains(probe));
         }
     }
 }
@@ -90,9 +102,20 @@ TEST(DenseWatermark, StaysSmallBehindAnEventThatDoesNotSettle)
         watermark.settled(settled, 0);
     }
     EXPECT_EQ(watermark.low(), Sequence::none);
-    EXPECT_LT(bytes_in_use(), before + 200'000);
+    EXPECT_LT(bytes_in_use(), before + 20'000);
+    EXPECT_EQ(watermark.position().unsettled.size(), 1u);
     watermark.settled(std::vector{Sequence{1}}, 0);
     EXPECT_GE(number(watermark.low()), 999'999u);
+}
+
+TEST(DenseWatermark, StaysSmallWithFourMillionUnsettled)
+{
+    DenseWatermark watermark;
+    watermark.start(Sequence::none, 0);
+    auto const before = bytes_in_use();
+    for (std::uint64_t n = 1; n < 4'000'000; n += 1'000) watermark.logged(Sequence{n}, 1'000);
+    EXPECT_LT(bytes_in_use(), before + 2'000'000);
+    EXPECT_EQ(watermark.position().unsettled, (std::vector<SequenceRange>{{Sequence{1}, 4'000'000}}));
 }
 
 }  // namespace

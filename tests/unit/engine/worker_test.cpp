@@ -48,11 +48,11 @@ public:
 
 class Working : public testing::Test {
 protected:
-    void store(std::vector<std::string> const& event_types)
+    void store(std::vector<std::string> const& event_types, std::string const& did = test::Draft{}.did)
     {
         std::vector<test::Draft> drafts;
         Admission::Demand        demand;
-        for (auto const& type : event_types) drafts.push_back({.type = type});
+        for (auto const& type : event_types) drafts.push_back({.did = did, .type = type});
         demand.events[index(Tier::normal)] = static_cast<std::uint32_t>(drafts.size());
         auto block = test::make_block(drafts);
         ASSERT_FALSE(engine_.admission().admit(demand, block->requests[0].ticket));
@@ -68,6 +68,13 @@ protected:
 
     using Calls = std::vector<std::vector<std::uint64_t>>;
 
+    struct TypeGate final : Gate {
+        bool any() const noexcept override { return !type.empty(); }
+        bool pauses(Tier, Event const& event) const override { return event.type == type; }
+        std::string type;
+    };
+
+    TypeGate                   gate_;
     sim::ManualClock           clock_;
     log::MemoryLog::Disk       disk_;
     log::MemoryLog             log_{disk_};
@@ -75,7 +82,7 @@ protected:
     ScriptedGraph              graph_{store_};
     schema::SchemaSet          schemas_{processors};
     std::vector<log::Decision> decided_;
-    Engine                     engine_{{log_, graph_, schemas_, clock_}, {}, [](std::vector<BlockRef> const&) {},
+    Engine                     engine_{{log_, graph_, schemas_, clock_, nullptr, &gate_}, {}, [](std::vector<BlockRef> const&) {},
                    [this](log::Decision const& decision) { decided_.push_back(decision); }};
 };
 
@@ -228,6 +235,139 @@ TEST_F(Working, NeverGivesUpAnEventThatMayBeInTheGraph)
     for (int i = 0; i < 21; ++i) wait_and_work();
     EXPECT_EQ(engine_.state().applied, 2u);
     EXPECT_EQ(engine_.state().dead_lettered, 0u);
+}
+
+TEST_F(Working, AsksAGraphThatIsAwayAHandfulOfTimesAndThenWithOneEvent)
+{
+    for (int lane = 0; lane < 12; ++lane) store({"test.fine", "test.fine"}, "did:plc:" + std::to_string(lane));
+    for (int i = 0; i < 7; ++i) graph_.errors.push_back(Errc::unavailable);
+    work();
+    EXPECT_EQ(graph_.calls.size(), 5u) << "the rest of the batch is not tried";
+    EXPECT_FALSE(engine_.graph_answers());
+    work();
+    EXPECT_EQ(graph_.calls.size(), 5u);
+    EXPECT_EQ(engine_.admission().use().events, 0u) << "places go back";
+    EXPECT_EQ(engine_.graph_breaker().last_error->reason, "scripted");
+
+    for (int probe = 0; probe < 3; ++probe) {
+        clock_.advance(*engine_.next_due() - clock_.now() - 1ns);
+        EXPECT_FALSE(engine_.work_step(0).value()) << "not before its time";
+        clock_.advance(1ns);
+        work();
+        EXPECT_EQ(graph_.calls.size(), 6u + static_cast<std::size_t>(probe));
+        EXPECT_EQ(graph_.calls.back().size(), 1u);
+    }
+    EXPECT_TRUE(engine_.graph_answers());
+    for (int i = 0; i < 20; ++i) wait_and_work();
+    EXPECT_EQ(engine_.state().applied, 24u);
+    EXPECT_EQ(engine_.state().dead_lettered, 0u);
+    EXPECT_TRUE(engine_.idle());
+}
+
+TEST_F(Working, LeavesWhatItDidNotTryAsItWas)
+{
+    store({"test.fine"}, "did:plc:a");
+    graph_.errors = {Errc::transient};
+    work();
+    for (int lane = 0; lane < 5; ++lane) store({"test.fine"}, "did:plc:" + std::to_string(lane));
+    for (int i = 0; i < 5; ++i) graph_.errors.push_back(Errc::unavailable);
+    work();
+    ASSERT_FALSE(engine_.graph_answers());
+    EXPECT_EQ(engine_.lane(log::lane_key(0, "did:plc:a"))->attempts, 1u);
+    for (int i = 0; i < 5; ++i) graph_.errors.push_back(Errc::unavailable);
+    for (int i = 0; i < 20; ++i) wait_and_work();
+    EXPECT_EQ(engine_.state().applied, 6u);
+    EXPECT_EQ(engine_.state().dead_lettered, 0u);
+}
+
+TEST_F(Working, DoesNotProbeWithAnEventThatNeverAsksTheGraph)
+{
+    store({"test.fine"}, "did:plc:a");
+    for (int i = 0; i < 5; ++i) graph_.errors.push_back(Errc::unavailable);
+    while (engine_.graph_answers()) {
+        clock_.advance(1s);
+        work();
+    }
+    gate_.type = "test.fine";
+    wait_and_work();
+    EXPECT_EQ(graph_.calls.size(), 5u);
+    EXPECT_EQ(engine_.graph_breaker().probes, 0u);
+    gate_.type.clear();
+    engine_.resume_lanes();
+    for (int i = 0; i < 3; ++i) wait_and_work();
+    EXPECT_TRUE(engine_.graph_answers());
+    EXPECT_EQ(engine_.state().applied, 1u);
+}
+
+TEST_F(Working, SetsALaneAsideAtAnEventThatIsPaused)
+{
+    gate_.type = "test.invalid";
+    store({"test.fine", "test.invalid", "test.fine"});
+    work();
+    work();
+    EXPECT_EQ(graph_.calls, Calls{{1}});
+    EXPECT_EQ(engine_.lanes().blocked, 1u);
+    EXPECT_EQ(engine_.blocked_lanes(9, std::nullopt, {}).at(0).head, Sequence{2});
+    gate_.type.clear();
+    engine_.resume_lanes();
+    work();
+    engine_.append_step();
+    work();
+    EXPECT_EQ(engine_.state().applied, 2u);
+    EXPECT_EQ(engine_.state().dead_lettered, 1u);
+    EXPECT_TRUE(engine_.idle());
+}
+
+// Reads the log of everybody else, until it does not.
+class Unreadable final : public sim::ForwardingLog {
+public:
+    using ForwardingLog::ForwardingLog;
+    Result<std::shared_ptr<log::StoredBlock const>> read(Sequence sequence) const override
+    {
+        ++reads;
+        if (error) return Error{*error, "scripted", ""};
+        return inner_.read(sequence);
+    }
+    std::optional<Errc>   error;
+    mutable std::uint64_t reads{0};
+};
+
+TEST_F(Working, WaitsForALogThatDoesNotGiveAnEventBack)
+{
+    Unreadable log(log_);
+    Engine     engine({log, graph_, schemas_, clock_}, {}, [](std::vector<BlockRef> const&) {});
+    auto const store = [&](std::size_t events) {
+        Admission::Demand demand;
+        demand.events[index(Tier::normal)] = static_cast<std::uint32_t>(events);
+        auto block = test::make_block(std::vector<test::Draft>(events, {.type = "test.fine"}));
+        ASSERT_FALSE(engine.admission().admit(demand, block->requests[0].ticket));
+        engine.submit(std::move(block));
+        engine.append_step();
+    };
+    for (int i = 0; i < 5; ++i) graph_.errors.push_back(Errc::unavailable);
+    store(1);
+    while (engine.graph_answers()) {
+        clock_.advance(1s);
+        ASSERT_TRUE(engine.work_step(0));
+    }
+    store(20);
+    EXPECT_EQ(engine.lanes().backlog, 21u);
+    log.error = Errc::transient;
+    for (int i = 0; i < 20; ++i) {
+        clock_.advance(10s);
+        ASSERT_TRUE(engine.work_step(0));
+    }
+    EXPECT_EQ(engine.state().applied, 1u) << "whose block was at hand";
+    EXPECT_EQ(engine.state().dead_lettered, 0u);
+    log.error.reset();
+    log.reads = 0;
+    for (int i = 0; i < 20; ++i) {
+        clock_.advance(10s);
+        ASSERT_TRUE(engine.work_step(0));
+    }
+    EXPECT_EQ(engine.state().applied, 21u);
+    EXPECT_LE(log.reads, 2u) << "neighbours are read once";
+    EXPECT_TRUE(engine.idle());
 }
 
 TEST_F(Working, StopsOnCorruption)
