@@ -44,13 +44,27 @@ public:
     {
         for (auto const& event : events) pushed.push_back(event.sequence);
     }
-    bool                       take(Clock::Mono, engine::Batch&) override { return false; }
-    void                       finish(engine::Run const&, std::uint32_t, engine::NextStep) override {}
-    void                       released(engine::LaneId) override {}
-    std::optional<Clock::Mono> next_due() const override { return std::nullopt; }
-    engine::LaneStats          stats(Clock::Mono) const override { return {}; }
+    void bind(engine::Admission&, engine::Breaker const&) override {}
+    bool take(Clock::Mono, engine::Batch&, std::size_t) override { return false; }
+    void finish(engine::Run const&, std::uint32_t, engine::NextStep, Clock::Mono) override {}
+    bool released(engine::LaneId, Clock::Mono) override { return true; }
+    void resume() override {}
+    bool spill() override { return false; }
+    bool is_ready() const override { return false; }
+    std::optional<Clock::Mono>      next_due() const override { return std::nullopt; }
+    engine::LaneStats               stats(Clock::Mono) const override { return {}; }
+    engine::Delays const&           waits(Tier) const override { return waits_; }
+    std::optional<engine::LaneInfo> lane(std::uint64_t, Clock::Mono) const override { return std::nullopt; }
+    std::vector<engine::LaneInfo>   blocked(
+          std::size_t, std::optional<std::uint64_t>, Clock::Mono, Clock::Mono) const override
+    {
+        return {};
+    }
 
     std::vector<Sequence> pushed;
+
+private:
+    engine::Delays waits_;
 };
 
 class Append : public Stage {

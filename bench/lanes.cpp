@@ -23,9 +23,9 @@ public:
     {
         scheduler_.push(pending_, clock_.now());
         std::size_t taken = 0;
-        while (scheduler_.take(clock_.now(), batch_)) {
+        while (scheduler_.take(clock_.now(), batch_, events())) {
             taken += batch_.events.size();
-            for (auto const& run : batch_.runs) scheduler_.finish(run, run.count, {});
+            for (auto const& run : batch_.runs) scheduler_.finish(run, run.count, {}, clock_.now());
         }
         if (taken != events()) give_up("lanes: events were lost");
     }

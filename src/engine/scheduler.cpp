@@ -52,21 +52,22 @@ Clock::Mono LaneScheduler::since_of(BacklogEntry const& entry, Clock::Mono now) 
     return Clock::Mono((ticks - back) * tick);
 }
 
-Sequence LaneScheduler::head_sequence(Lane const& lane) const noexcept
+void LaneScheduler::note_head(Lane& lane) noexcept
 {
-    return lane.head != none ? entries_[lane.head].event.sequence : backlog_[lane.backlog_head].sequence();
-}
-
-Tier LaneScheduler::head_tier(Lane const& lane) const noexcept
-{
-    return lane.head != none ? entries_[lane.head].event.tier : backlog_[lane.backlog_head].tier();
+    if (lane.head != none) {
+        lane.first = entries_[lane.head].event.sequence;
+        lane.first_tier = entries_[lane.head].event.tier;
+    } else if (lane.backlog_head != none) {
+        lane.first = backlog_[lane.backlog_head].sequence();
+        lane.first_tier = backlog_[lane.backlog_head].tier();
+    }
 }
 
 LaneScheduler::Head LaneScheduler::head(Lane const& lane, Clock::Mono now) const noexcept
 {
     auto const since = lane.head != none ? coarse(entries_[lane.head].event.since)
                                          : since_of(backlog_[lane.backlog_head], now);
-    return {head_sequence(lane), head_tier(lane), since};
+    return {lane.first, lane.first_tier, since};
 }
 
 void LaneScheduler::push(std::span<Pending const> events, Clock::Mono now)
@@ -112,7 +113,11 @@ void LaneScheduler::append(LaneId id, Pending const& event, Clock::Mono now)
     ++pending_[index(event.tier)];
     ++states_[static_cast<std::size_t>(lane.state)].events;
 
-    if (is_fresh) return make_ready(id, now);
+    if (is_fresh) {
+        lane.first = event.sequence;
+        lane.first_tier = event.tier;
+        return make_ready(id, now);
+    }
     if (event.tier <= lane.listed_in) return;
     if (lane.state == LaneState::paused) return leave_paused(id, now);
     if (lane.state != LaneState::ready) return;
@@ -142,7 +147,7 @@ void LaneScheduler::append_backlog(Lane& lane, Pending const& event, Clock::Mono
 // True if it was resident. Its block goes to the caller, who lets go of it outside the lock: the last one frees it.
 bool LaneScheduler::settle_head(Lane& lane, std::vector<BlockRef>& let_go)
 {
-    auto const tier = head_tier(lane);
+    auto const tier = lane.first_tier;
     bool const is_resident = lane.head != none;
     if (is_resident) {
         auto const slot = lane.head;
@@ -161,6 +166,7 @@ bool LaneScheduler::settle_head(Lane& lane, std::vector<BlockRef>& let_go)
         }
         backlog_.remove(slot);
     }
+    note_head(lane);
     lane.attempts = 0;
     --lane.pending[index(tier)];
     --pending_[index(tier)];
@@ -256,13 +262,13 @@ void LaneScheduler::leave_paused(LaneId id, Clock::Mono now)
         waiting_for_budget_.push_back(id);
         return;
     }
-    unblock(id);
+    if (lane.is_blocked) unblock(id);
     make_ready(id, now);
 }
 
 void LaneScheduler::free_lane(LaneId id)
 {
-    unblock(id);
+    if (lanes_[id].is_blocked) unblock(id);
     --states_[static_cast<std::size_t>(lanes_[id].state)].lanes;
     lane_by_key_.erase(lanes_[id].key);
     lanes_.remove(id);
@@ -284,7 +290,6 @@ void LaneScheduler::block(LaneId id, Clock::Mono now)
 void LaneScheduler::unblock(LaneId id)
 {
     auto& lane = lanes_[id];
-    if (!lane.is_blocked) return;
     lane.is_blocked = false;
     (lane.blocked_previous == none ? blocked_.first : lanes_[lane.blocked_previous].blocked_next) = lane.blocked_next;
     (lane.blocked_next == none ? blocked_.last : lanes_[lane.blocked_next].blocked_previous) = lane.blocked_previous;
@@ -454,7 +459,7 @@ std::uint32_t LaneScheduler::dispatch(LaneId id, std::size_t limit, Batch& batch
     Run  run{id, static_cast<std::uint32_t>(batch.events.size()), 0, lane.attempts, lane.doubt, lane.listed_in,
              lane.is_retry, resumes_};
     auto left = lane.pending;
-    auto const head = head_sequence(lane);
+    auto const head = lane.first;
     if (lane.is_retry || lane.attempts != 0 || head <= lane.doubt) limit = 1;
     auto const is_more = [&](std::uint32_t e) {
         return e != none && run.count < limit && left[index(lane.listed_in)] != 0;
@@ -499,7 +504,7 @@ void LaneScheduler::finish(Run const& run, std::uint32_t settled, NextStep step,
     if (settled != 0) {
         budget_.settled(settled - run.is_retry);
         count_settled(settled, now);
-        unblock(run.lane);
+        if (lane.is_blocked) unblock(run.lane);
     }
     if (is_empty(lane)) return free_lane(run.lane);
 
@@ -538,7 +543,7 @@ bool LaneScheduler::released(LaneId id, Clock::Mono now)
     if (!is_resident && admission_ != nullptr)
         admission_->backlog_shrank(1 + (backlog_lanes - backlog_lanes_) * lane_entries);
     count_settled(1, now);
-    unblock(id);
+    if (lane.is_blocked) unblock(id);
     if (is_empty(lane))
         free_lane(id);
     else
@@ -576,11 +581,11 @@ LaneId LaneScheduler::overdue(Clock::Mono now) const
 
 // --- heaps ---
 
-bool LaneScheduler::older(LaneId a, LaneId b) const { return head_sequence(lanes_[a]) < head_sequence(lanes_[b]); }
+bool LaneScheduler::older(LaneId a, LaneId b) const { return lanes_[a].first < lanes_[b].first; }
 
 LaneScheduler::Heap& LaneScheduler::age_heap(Lane const& lane)
 {
-    return by_age_[lane.state != LaneState::ready][index(head_tier(lane))];
+    return by_age_[lane.state != LaneState::ready][index(lane.first_tier)];
 }
 
 void LaneScheduler::heap_insert(Heap& heap, std::uint32_t Lane::*slot, LaneId id)
@@ -604,20 +609,24 @@ void LaneScheduler::heap_erase(Heap& heap, std::uint32_t Lane::*slot, LaneId id)
 // Restores the heap around one place, upwards or downwards.
 void LaneScheduler::heap_sift(Heap& heap, std::uint32_t Lane::*slot, std::size_t at)
 {
-    auto const swap = [&](std::size_t a, std::size_t b) {
-        std::swap(heap[a], heap[b]);
-        lanes_[heap[a]].*slot = static_cast<std::uint32_t>(a);
-        lanes_[heap[b]].*slot = static_cast<std::uint32_t>(b);
+    auto const id = heap[at];
+    auto const mine = lanes_[id].first;
+    auto const first = [&](std::size_t place) { return lanes_[heap[place]].first; };
+    auto const move = [&](std::size_t from) {
+        heap[at] = heap[from];
+        lanes_[heap[at]].*slot = static_cast<std::uint32_t>(at);
+        at = from;
     };
-    for (auto up = at; up > 0 && older(heap[up], heap[(up - 1) / 2]); up = (up - 1) / 2) swap(up, (up - 1) / 2);
+    while (at > 0 && mine < first((at - 1) / 2)) move((at - 1) / 2);
     for (;;) {
-        auto least = at;
-        for (auto const child : {2 * at + 1, 2 * at + 2})
-            if (child < heap.size() && older(heap[child], heap[least])) least = child;
-        if (least == at) return;
-        swap(at, least);
-        at = least;
+        auto child = 2 * at + 1;
+        if (child >= heap.size()) break;
+        if (child + 1 < heap.size() && first(child + 1) < first(child)) ++child;
+        if (!(first(child) < mine)) break;
+        move(child);
     }
+    heap[at] = id;
+    lanes_[id].*slot = static_cast<std::uint32_t>(at);
 }
 
 // --- seeing ---
@@ -625,8 +634,8 @@ void LaneScheduler::heap_sift(Heap& heap, std::uint32_t Lane::*slot, std::size_t
 void LaneScheduler::count_settled(std::uint32_t events, Clock::Mono now)
 {
     auto const second = now.time_since_epoch() / std::chrono::seconds(1);
-    if (settled_second_ == 0) rate_from_ = settled_second_ = second;
     auto const seconds = static_cast<std::int64_t>(rate_seconds);
+    if (settled_second_ == 0) rate_from_ = settled_second_ = second;
     if (second > settled_second_) {
         for (auto s = std::max(settled_second_ + 1, second - seconds + 1); s <= second; ++s)
             settled_[static_cast<std::size_t>(s % seconds)] = 0;
@@ -700,7 +709,7 @@ LaneStats LaneScheduler::stats(Clock::Mono now) const
 
     auto const stuck = [&](LaneId id) {
         if (stats.stuck.size() < stuck_max)
-            stats.stuck.push_back({lanes_[id].key, head_sequence(lanes_[id]), lanes_[id].state});
+            stats.stuck.push_back({lanes_[id].key, lanes_[id].first, lanes_[id].state});
     };
     for (auto id = running_.first; id != none && now - lanes_[id].state_at > options_.stuck_after; id = lanes_[id].next)
         stuck(id);

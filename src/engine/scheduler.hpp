@@ -240,6 +240,7 @@ private:
 
     struct Lane {
         std::uint64_t                         key{0};
+        Sequence                              first{};  // of its head, kept here because heaps compare it
         std::uint32_t                         head{none}, tail{none};                  // resident entries, and after
         std::uint32_t                         backlog_head{none}, backlog_tail{none};  // them the backlog
         std::array<std::uint32_t, tier_count> pending{};  // by tier, so that lifting needs no scan
@@ -252,6 +253,7 @@ private:
         std::uint32_t                         blocked_previous{none}, blocked_next{none};
         std::uint32_t                         oldest_slot{none};  // in the heap of listed_in, if its head is backlog
         std::uint32_t                         age_slot{none};     // in the age heap of its head's tier
+        Tier                                  first_tier{};       // of its head
         Tier                                  listed_in{};
         LaneState                             state{LaneState::ready};
         bool                                  is_retry{false};    // ready or running: its head has failed before
@@ -272,8 +274,7 @@ private:
 
     bool        is_away() const noexcept { return breaker_ != nullptr && !breaker_->is_closed(); }
     static bool is_empty(Lane const& lane) noexcept { return lane.head == none && lane.backlog_head == none; }
-    Sequence    head_sequence(Lane const& lane) const noexcept;
-    Tier        head_tier(Lane const& lane) const noexcept;
+    void        note_head(Lane& lane) noexcept;
     Head        head(Lane const& lane, Clock::Mono now) const noexcept;
     static Clock::Mono since_of(BacklogEntry const& entry, Clock::Mono now) noexcept;
     static BacklogEntry backlog_entry(Pending const& event, Clock::Mono since) noexcept;

@@ -82,7 +82,9 @@ protected:
     ScriptedGraph              graph_{store_};
     schema::SchemaSet          schemas_{processors};
     std::vector<log::Decision> decided_;
-    Engine                     engine_{{log_, graph_, schemas_, clock_, nullptr, &gate_}, {}, [](std::vector<BlockRef> const&) {},
+    Engine                     engine_{{log_, graph_, schemas_, clock_, nullptr, &gate_},
+                   {},
+                   [](std::vector<BlockRef> const&) {},
                    [this](log::Decision const& decision) { decided_.push_back(decision); }};
 };
 
@@ -377,6 +379,21 @@ TEST_F(Working, StopsOnCorruption)
     auto const worked = engine_.work_step(0);
     ASSERT_FALSE(worked);
     EXPECT_EQ(worked.error().code, Errc::corrupt);
+}
+
+TEST_F(Working, FoldsWhatWasUnsettledReadingEachBlockOnce)
+{
+    Unreadable const log(log_);
+    store(std::vector<std::string>(50, "test.fine"));
+    store(std::vector<std::string>(50, "test.fine"));
+    Checkpoint checkpoint;
+    checkpoint.position = {.last = Sequence{100}, .stale = 0, .unsettled = {{Sequence{3}, 20}, {Sequence{40}, 30}}};
+    graph::ResidentStore fresh;
+    auto const           folded = fold(log, schemas_, fresh, clock_, 1, std::move(checkpoint));
+    ASSERT_TRUE(folded);
+    EXPECT_EQ(folded->read, 50u);
+    EXPECT_EQ(folded->applied, 100u);
+    EXPECT_EQ(log.reads, 2u);
 }
 
 TEST_F(Working, FoldsTheNewestVerdictOfEachEvent)
