@@ -94,7 +94,7 @@ private:
     engine::Counters               counters_;
     engine::Appender               appender_{{*log_, dedupe_, lanes_, watermark_, counters_, clock_},
                                {},
-                               {.answered = [](auto const&) {}, .decided = [](auto const&, auto) {}}};
+                               {.answered = [](auto const&) {}, .decided = [](auto const&, auto, auto) {}}};
     engine::BlockRef               block_;
 };
 

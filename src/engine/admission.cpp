@@ -4,55 +4,117 @@
 
 namespace sluice::engine {
 
-Admission::Admission(Limits limits) : limits_(limits) {}
+Admission::Admission(Limits limits) : limits_(std::move(limits)), held_(limits_.shares.size()) {}
 
-std::uint64_t Admission::scaled(std::uint64_t capacity, std::uint32_t percent) const noexcept
+std::uint64_t Admission::scaled(std::uint64_t capacity, std::uint32_t percent) noexcept
 {
     return capacity * percent / 100;
 }
 
 std::optional<Admission::Refusal> Admission::admit(Demand const& demand, Ticket& ticket)
 {
-    auto const events = demand.total();
     std::lock_guard lock(mutex_);
-    for (std::size_t t = 0; t < tier_count; ++t) {
-        if (demand.events[t] == 0) continue;
-        auto const events_max = scaled(limits_.events, limits_.percent[t]);
-        auto const bytes_max = scaled(limits_.bytes, limits_.percent[t]);
-        bool const never = events > events_max || demand.bytes > bytes_max;
-        if (disk_is_low_ && !never && t <= index(Tier::normal))
-            return Refusal{.tier = Tier{static_cast<std::uint8_t>(t)}, .never_fits = false, .disk_is_low = true};
-        bool const over = use_.events + events > events_max || use_.bytes + demand.bytes > bytes_max;
-        if (never || over || use_.closed[t] || backlog_excess(events) > 0)
-            return Refusal{.tier = Tier{static_cast<std::uint8_t>(t)}, .never_fits = never, .disk_is_low = false};
-    }
-    use_.events += events;
+    if (auto const refused = refusal(demand)) return refused;
+    auto& held = held_[demand.producer];
+    use_.events += demand.total();
     use_.bytes += demand.bytes;
+    held.events += demand.total();
+    held.bytes += demand.bytes;
     update_gates();
-    ticket = Ticket(*this, events, demand.bytes);
+    ticket = Ticket(*this, demand);
     return std::nullopt;
 }
 
-void Admission::release(std::uint32_t events, std::uint64_t bytes) noexcept
+// The producer's own limit first: a client that is told of it can do something about it.
+std::optional<Admission::Refusal> Admission::refusal(Demand const& demand) const noexcept
 {
-    std::lock_guard lock(mutex_);
-    use_.events -= events;
-    use_.bytes -= bytes;
-    update_gates();
+    auto const  events = demand.total();
+    auto const& held = held_[demand.producer];
+    auto const  share = limits_.shares[demand.producer];
+    for (std::size_t t = 0; t < tier_count; ++t) {
+        if (demand.events[t] == 0) continue;
+        auto const tier = Tier{static_cast<std::uint8_t>(t)};
+        auto const events_max = scaled(limits_.events, limits_.percent[t]);
+        auto const bytes_max = scaled(limits_.bytes, limits_.percent[t]);
+        auto const events_share = scaled(events_max, share), bytes_share = scaled(bytes_max, share);
+        if (events > events_max || demand.bytes > bytes_max) return Refusal{.tier = tier, .never_fits = true};
+        if (events > events_share || demand.bytes > bytes_share)
+            return Refusal{.tier = tier, .never_fits = true, .by_share = true};
+        if (share < 100 && (held.events + events > events_share || held.bytes + demand.bytes > bytes_share)) {
+            auto const over = held.events + events > events_share ? held.events + events - events_share : 1;
+            return Refusal{.tier = tier, .by_share = true, .excess = static_cast<std::uint32_t>(over)};
+        }
+        if (disk_is_low_ && tier <= Tier::normal) return Refusal{.tier = tier, .disk_is_low = true};
+        bool const is_over = use_.events + events > events_max || use_.bytes + demand.bytes > bytes_max;
+        if (use_.closed[t] || is_over || backlog_excess(events) > 0) return Refusal{.tier = tier};
+    }
+    return std::nullopt;
 }
 
-void Admission::backlog_grew(std::uint32_t places, std::uint64_t entries) noexcept
+void Admission::give_back(Producer producer, std::uint32_t events, std::uint64_t bytes) noexcept
+{
+    auto& held = held_[producer];
+    use_.events -= events;
+    use_.bytes -= bytes;
+    held.events -= events;
+    held.bytes -= bytes;
+    held.released += events;
+}
+
+void Admission::release(Producer producer, std::uint32_t events, std::uint64_t bytes) noexcept
 {
     std::lock_guard lock(mutex_);
-    use_.events -= places;
-    use_.backlog += entries;
+    give_back(producer, events, bytes);
+    released();
+}
+
+void Admission::release(std::span<std::uint32_t const> events) noexcept
+{
+    std::lock_guard lock(mutex_);
+    for (std::size_t producer = 0; producer < events.size(); ++producer)
+        give_back(static_cast<Producer>(producer), events[producer], 0);
+    released();
+}
+
+void Admission::released() noexcept
+{
     update_gates();
+    if (!expected_ || refusal(*expected_)) return;
+    expected_.reset();
+    if (tell_) tell_();
+}
+
+void Admission::on_room(std::function<void()> tell)
+{
+    std::lock_guard lock(mutex_);
+    tell_ = std::move(tell);
+    expected_.reset();
+}
+
+bool Admission::expect(Demand const& demand)
+{
+    std::lock_guard lock(mutex_);
+    expected_.reset();
+    auto const refused = refusal(demand);
+    if (!refused || refused->never_fits) return false;
+    expected_ = demand;
+    return true;
+}
+
+void Admission::backlog_grew(std::span<std::uint32_t const> places, std::uint64_t entries) noexcept
+{
+    std::lock_guard lock(mutex_);
+    for (std::size_t producer = 0; producer < places.size(); ++producer)
+        give_back(static_cast<Producer>(producer), places[producer], 0);
+    use_.backlog += entries;
+    released();
 }
 
 void Admission::backlog_shrank(std::uint64_t entries) noexcept
 {
     std::lock_guard lock(mutex_);
     use_.backlog -= entries;
+    released();
 }
 
 // Entries and what may become one, above what there may be.
@@ -66,6 +128,7 @@ void Admission::close_for_disk(bool is_low) noexcept
 {
     std::lock_guard lock(mutex_);
     disk_is_low_ = is_low;
+    released();
 }
 
 void Admission::update_gates() noexcept
@@ -84,6 +147,12 @@ Admission::Use Admission::use() const
 {
     std::lock_guard lock(mutex_);
     return use_;
+}
+
+Admission::Held Admission::held(Producer producer) const
+{
+    std::lock_guard lock(mutex_);
+    return held_[producer];
 }
 
 std::uint32_t Admission::excess(Tier tier) const

@@ -18,10 +18,10 @@ void Appender::submit(BlockRef block)
     waiting_blocks_.push_back(std::move(block));
 }
 
-void Appender::submit(log::Decision decision, LaneId lane)
+void Appender::submit(log::Decision decision, LaneId lane, Producer producer)
 {
     std::lock_guard lock(mutex_);
-    waiting_verdicts_.push_back({std::move(decision), lane});
+    waiting_verdicts_.push_back({std::move(decision), lane, producer});
 }
 
 void Appender::find(std::string id, std::function<void(Result<Sequence>)> found)
@@ -236,7 +236,7 @@ Result<> Appender::dedupe_request(Block& block, Block::Request& request)
             item.sequence = last_ = next(last_);
             group_.pending.push_back(
                 {.lane_key = 0, .block = &block, .item = request.first + i, .tier = item.tier,
-                 .sequence = item.sequence,
+                 .producer = item.producer, .sequence = item.sequence,
                  .received_at = WallTime(std::chrono::microseconds(header_.received_at))});
             auto const record = block.record(request.first + i);
             if (record.header().id_size != 0)
@@ -365,7 +365,7 @@ void Appender::publish()
         settle_controls();
     deps_.scheduler.push(group_.pending, deps_.clock.now());
     tell();
-    for (auto const& verdict : group_.verdicts) listener_.decided(verdict.decision, verdict.lane);
+    for (auto const& verdict : group_.verdicts) listener_.decided(verdict.decision, verdict.lane, verdict.producer);
 }
 
 // They are done once they are durable, and go into no lane.

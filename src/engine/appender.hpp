@@ -24,11 +24,11 @@ public:
     // Told after a commit, on the appender's thread. Blocks are answered in the order they were submitted; those with
     // an `answered` of their own are left out, so that there may be none.
     struct Listener {
-        std::function<void(std::vector<BlockRef>)>              answered;
-        std::function<void(log::Decision const&, LaneId)>       decided;
-        std::function<void(Block::Order const&)>                ordered{};     // before its successor is in a lane
-        std::function<void(log::LoggedRecord const&, Sequence)> controlled{};  // a control record
-        std::function<void(log::Space const&)>                  looked{};      // at the disk; may be empty
+        std::function<void(std::vector<BlockRef>)>                  answered;
+        std::function<void(log::Decision const&, LaneId, Producer)> decided;
+        std::function<void(Block::Order const&)>                    ordered{};     // before its successor is in a lane
+        std::function<void(log::LoggedRecord const&, Sequence)>     controlled{};  // a control record
+        std::function<void(log::Space const&)>                      looked{};      // at the disk; may be empty
     };
 
     struct Deps {  // outlive the appender
@@ -44,7 +44,7 @@ public:
 
     // Any thread.
     void submit(BlockRef block);
-    void submit(log::Decision decision, LaneId lane);
+    void submit(log::Decision decision, LaneId lane, Producer producer = 0);
     // Where the event of that id is; none if there is none. Told on the appender's thread, which alone looks ids up, at
     // its next step. Askers bound how many wait.
     void find(std::string id, std::function<void(Result<Sequence>)> found);
@@ -60,6 +60,7 @@ private:
     struct Verdict {
         log::Decision decision;
         LaneId        lane;
+        Producer      producer;  // of the event
     };
     struct Search {
         std::string                           id;

@@ -41,6 +41,7 @@ struct Block {
         std::uint32_t offset{0};  // of the record in `data`
         Tier          tier{};
         State         state{State::fresh};
+        Producer      producer{0};
         Sequence      sequence{};  // its own, or the one it duplicates
     };
 

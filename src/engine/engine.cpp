@@ -19,7 +19,9 @@ Engine::Engine(Deps deps, EngineOptions options, Answered answered, Decided on_d
         Appender::Deps{deps_.log, *dedupe_, *scheduler_, *watermark_, counters_, deps_.clock}, options_.appender,
         Appender::Listener{
             .answered = std::move(answered),
-            .decided = [this](log::Decision const& decision, LaneId lane) { decided(decision, lane); },
+            .decided = [this](log::Decision const& decision, LaneId lane, Producer producer) {
+                decided(decision, lane, producer);
+            },
             .ordered = [this](Block::Order const& order) { ordered(order); },
             .controlled = [this](log::LoggedRecord const& record, Sequence sequence) { controlled(record, sequence); },
             .looked = [this](log::Space const& space) { looked(space); },
@@ -102,7 +104,7 @@ Result<> Engine::decide_before_fold(Checkpoint const& checkpoint)
 }
 
 // The head of a held lane has its verdict.
-void Engine::decided(log::Decision const& decision, LaneId lane)
+void Engine::decided(log::Decision const& decision, LaneId lane, Producer producer)
 {
     if (decision.verdict == log::Verdict::parked) {
         add(counters_.parked, 1);
@@ -114,7 +116,7 @@ void Engine::decided(log::Decision const& decision, LaneId lane)
         if (subject.version != decision.sequence) parking_.settled({0, subject.record}, subject.version);
     }
     watermark_->settled({&decision.sequence, 1}, 0);
-    if (scheduler_->released(lane, deps_.clock.now())) admission_.release(1, 0);
+    if (scheduler_->released(lane, deps_.clock.now())) admission_.release(producer, 1, 0);
     if (on_decided_) on_decided_(decision);
 }
 

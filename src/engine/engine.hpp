@@ -141,7 +141,7 @@ public:
     std::size_t      workers() const noexcept { return workers_.size(); }
 
 private:
-    void decided(log::Decision const& decision, LaneId lane);
+    void decided(log::Decision const& decision, LaneId lane, Producer producer);
     void ordered(Block::Order const& order);
     void controlled(log::LoggedRecord const& record, Sequence sequence);
     void looked(log::Space const& space);

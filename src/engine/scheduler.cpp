@@ -18,6 +18,7 @@ LaneScheduler::~LaneScheduler()
 void LaneScheduler::bind(Admission& admission, Breaker const& breaker)
 {
     admission_ = &admission;
+    spilled_of_.assign(admission.producers(), 0);
     breaker_ = &breaker;
 }
 
@@ -74,14 +75,14 @@ void LaneScheduler::push(std::span<Pending const> events, Clock::Mono now)
 {
     std::lock_guard lock(mutex_);
     auto const entries_before = backlog_.size(), lanes_before = backlog_lanes_;
-    std::uint32_t places = 0;
+    std::ranges::fill(spilled_of_, 0u);
     for (auto const& event : events) {
         auto const before = backlog_.size();
         append(lane_for(event.lane_key), event, now);
-        places += event.block != nullptr && backlog_.size() != before;
+        if (event.block != nullptr && backlog_.size() != before) ++spilled_of_[event.producer];
     }
     auto const entries = backlog_.size() - entries_before + (backlog_lanes_ - lanes_before) * lane_entries;
-    if (entries != 0 && admission_ != nullptr) admission_->backlog_grew(places, entries);
+    if (entries != 0 && admission_ != nullptr) admission_->backlog_grew(spilled_of_, entries);
 }
 
 LaneId LaneScheduler::lane_for(std::uint64_t key)
@@ -325,6 +326,7 @@ std::size_t LaneScheduler::spill_some(LaneId id, std::size_t most, std::vector<B
     auto&         lane = lanes_[id];
     bool const    is_first = lane.backlog_head == none;
     std::uint32_t count = 0;
+    std::ranges::fill(spilled_of_, 0u);
     for (; count < most && lane.tail != none; ++count) {
         auto const slot = lane.tail;
         auto&      event = entries_[slot].event;
@@ -332,6 +334,7 @@ std::size_t LaneScheduler::spill_some(LaneId id, std::size_t most, std::vector<B
         entry.next = lane.backlog_head;
         lane.backlog_head = backlog_.add(entry);
         if (lane.backlog_tail == none) lane.backlog_tail = lane.backlog_head;
+        ++spilled_of_[event.producer];
         let_go.emplace_back(event.block, false);
         lane.tail = entries_[slot].previous;
         (lane.tail == none ? lane.head : entries_[lane.tail].next) = none;
@@ -340,7 +343,7 @@ std::size_t LaneScheduler::spill_some(LaneId id, std::size_t most, std::vector<B
     lane.resident -= count;
     bool const is_new = is_first && count != 0;
     backlog_lanes_ += is_new;
-    if (count != 0) admission_->backlog_grew(count, count + is_new * lane_entries);
+    if (count != 0) admission_->backlog_grew(spilled_of_, count + is_new * lane_entries);
     return count;
 }
 

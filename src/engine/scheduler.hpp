@@ -39,6 +39,7 @@ struct Pending {
     Block*        block{nullptr};  // null: a backlog entry, and of what follows only tier, sequence and since are known
     std::uint32_t item{0};
     Tier          tier{};
+    Producer      producer{0};  // whose place it holds
     Sequence      sequence{};
     WallTime      received_at{};
     Clock::Mono   since{};  // set by push(); of a backlog entry rounded down to a millisecond
@@ -340,6 +341,7 @@ private:
     std::deque<LaneId>                               waiting_for_budget_;
     RetryBudget                                      budget_;
     std::vector<std::uint64_t>                       to_spill_;     // keys of lanes
+    std::vector<std::uint32_t>                       spilled_of_;   // scratch: places given back, by producer
     std::uint32_t                                    resumes_{0};    // calls of resume()
     std::size_t                                      resume_left_{0};  // of paused_, from its first on
     std::int64_t                                     rate_from_{0};  // the second something settled first

@@ -25,6 +25,7 @@ Result<bool> Worker::step()
 
     settled_.clear();
     stale_ = 0;
+    settled_of_.assign(deps_.admission.producers(), 0);
     for (auto const& pending : batch_.events) hand_.note(pending.sequence);
     if (auto const done = read(); !done) return done.error();
     results_.clear();
@@ -37,11 +38,7 @@ Result<bool> Worker::step()
     hand_.clear();
     // Before the lanes go on: who sees nothing pending must see the watermark at the end.
     deps_.watermark.settled(settled_, stale_);
-    std::uint32_t places = 0;
-    for (std::size_t r = 0; r < results_.size(); ++r)
-        for (std::uint32_t i = 0; i < results_[r].settled; ++i)
-            places += batch_.events[batch_.runs[r].first + i].block != nullptr;
-    deps_.admission.release(places, 0);
+    deps_.admission.release(settled_of_);
     measure();
     for (std::size_t i = 0; i < batch_.runs.size(); ++i) conclude(batch_.runs[i], results_[i]);
 
@@ -177,11 +174,13 @@ void Worker::settle(std::span<graph::Outcome const> outcomes, std::uint32_t firs
     std::uint64_t stale = 0;
     for (std::size_t i = 0; i < outcomes.size(); ++i) {
         auto const& event = events_[first + i];
+        auto const& pending = batch_.events[first + i];
         if (outcomes[i] == graph::Outcome::stale) {
             ++stale;
             deps_.recent_stale.add(event.sequence);
         }
         settled_.push_back(event.sequence);
+        if (pending.block != nullptr) ++settled_of_[pending.producer];
         if (event.version != Sequence::none)
             deps_.parking.settled(record_key(event, deps_.schemas), event.version);
     }
@@ -246,12 +245,13 @@ void Worker::give_up(Run const& run, std::uint32_t settled, Failure const& failu
         verdict_on(event, failure.error, failure.attempts + 1, deps_.clock.wall(), deps_.schemas, deps_.parked);
     bool const is_parked = verdict.verdict == log::Verdict::parked;
     if (!(is_parked ? deps_.parking.has_room() : deps_.dead_letters.has_room())) {
-        Error const full{Errc::full, is_parked ? "parked_full" : "dead_letters_full", "waits for room: " + failure.error.reason};
+        Error const full{Errc::full, is_parked ? "parked_full" : "dead_letters_full",
+                         "waits for room: " + failure.error.reason};
         return deps_.scheduler.finish(
             run, settled, {Kind::retry, now + options_.no_room, failure.attempts, Sequence::none, full}, now);
     }
     deps_.scheduler.finish(run, settled, {.kind = Kind::held, .error = failure.error}, now);
-    deps_.appender.submit(std::move(verdict), run.lane);
+    deps_.appender.submit(std::move(verdict), run.lane, batch_.events[run.first + settled].producer);
 }
 
 }  // namespace sluice::engine

@@ -94,6 +94,7 @@ private:
     std::vector<Event>    events_;   // of the batch, in its order
     std::vector<Sequence> settled_;  // of the batch
     std::uint64_t         stale_{0};  // of those
+    std::vector<std::uint32_t> settled_of_;  // how many of those, by producer
     std::vector<RunResult> results_;  // one per run
 };
 

@@ -76,7 +76,7 @@ protected:
                         for (auto& block : blocks) answered_.push_back(std::move(block));
                     },
                 .decided =
-                    [this](log::Decision const& decision, LaneId lane) {
+                    [this](log::Decision const& decision, LaneId lane, Producer) {
                         decided_.push_back({decision.sequence, lane});
                     },
             });

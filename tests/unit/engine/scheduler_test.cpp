@@ -20,7 +20,7 @@ class Lanes : public testing::Test {
 protected:
     void push(std::uint64_t key, Tier tier)
     {
-        Pending const event{key, block_.get(), 0, tier, Sequence{++sequence_}, {}};
+        Pending const event{key, block_.get(), 0, tier, 0, Sequence{++sequence_}, {}};
         scheduler_.push({&event, 1}, clock_.now());
     }
     // Sequences of one micro-batch, whose runs stay open.
@@ -684,7 +684,7 @@ void run_against_model(std::uint64_t seed)
         std::vector<Pending> events;
         for (auto n = 1 + random.below(6); n > 0; --n)
             events.push_back({random.below(lanes), block.get(), 0, static_cast<Tier>(random.below(tier_count)),
-                              Sequence{sequence += 1 + random.below(3) / 2 * random.below(30)}, {}});
+                              0, Sequence{sequence += 1 + random.below(3) / 2 * random.below(30)}, {}});
         Admission::Demand demand;
         demand.events[index(Tier::critical)] = static_cast<std::uint32_t>(events.size());
         Admission::Ticket ticket;

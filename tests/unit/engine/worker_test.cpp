@@ -119,6 +119,41 @@ TEST_F(Working, HoldsALaneUntilTheVerdictOnItsHeadIsDurable)
     EXPECT_TRUE(engine_.idle());
 }
 
+TEST_F(Working, GivesEveryPlaceBackToTheProducerThatHeldIt)
+{
+    EngineOptions options;
+    options.admission.shares = {75, 75, 75};
+    Engine engine({log_, graph_, schemas_, clock_}, options, [](std::vector<BlockRef> const&) {});
+    for (auto const producer : {Producer{2}, Producer{1}, Producer{1}}) {
+        auto              block = test::make_block({{.type = "test.fine"}, {.type = "test.invalid"}, {.type = "test.fine"}});
+        Admission::Demand demand{.events = {}, .bytes = 0, .producer = producer};
+        demand.events[index(Tier::normal)] = 3;
+        for (auto& item : block->items) item.producer = producer;
+        ASSERT_FALSE(engine.admission().admit(demand, block->requests[0].ticket));
+        engine.submit(std::move(block));
+        engine.append_step();
+    }
+    EXPECT_EQ(engine.admission().held(0).events, 0u);
+    EXPECT_EQ(engine.admission().held(1).events, 6u);
+    EXPECT_EQ(engine.admission().held(2).events, 3u);
+
+    // Up to the first verdict, which is about an event of producer 2.
+    ASSERT_TRUE(engine.work_step(0));
+    EXPECT_EQ(engine.admission().held(2).events, 2u);
+    engine.append_step();
+    EXPECT_EQ(engine.admission().held(2).events, 1u);
+    EXPECT_EQ(engine.admission().held(1).events, 6u);
+
+    for (int i = 0; i < 20 && !engine.idle(); ++i) {
+        ASSERT_TRUE(engine.work_step(0));
+        engine.append_step();
+    }
+    EXPECT_EQ(engine.state().dead_lettered, 3u);
+    for (Producer producer = 0; producer < 3; ++producer) EXPECT_EQ(engine.admission().held(producer).events, 0u);
+    EXPECT_EQ(engine.admission().held(1).released, 6u);
+    EXPECT_EQ(engine.admission().held(2).released, 3u);
+}
+
 TEST_F(Working, MeasuresHowLongEventsWereOnTheirWayFromDurableToApplied)
 {
     store({"test.fine", "test.fine"});
