@@ -1,18 +1,15 @@
 #include "app/config.hpp"
 
+#include "app/producers.hpp"
+
 #include <boost/asio/ip/address.hpp>
 #include <toml++/toml.h>
 
 #include <algorithm>
 #include <charconv>
 #include <fstream>
-#include <linux/magic.h>
 #include <sstream>
-#include <sys/stat.h>
-#include <sys/statvfs.h>
-#include <sys/vfs.h>
 #include <thread>
-#include <unistd.h>
 
 namespace sluice::app {
 
@@ -196,6 +193,9 @@ std::vector<Setting> const& settings()
         {"key_file", "file that holds the key, open to its owner only, or root's and not open to everybody", "", false,
          [](Config& c, std::string_view v) { return set_text(c.key_file, v); },
          [](Config const& c) { return c.key_file; }},
+        {"keys_file", "file with a table for each further producer: its key, share, rate, tier_cap", "", false,
+         [](Config& c, std::string_view v) { return set_text(c.keys_file, v); },
+         [](Config const& c) { return c.keys_file; }},
         {"workers", "threads that apply events; 0: one per core", "", false,
          [](Config& c, std::string_view v) { return set_number<std::size_t>(c.workers, v, 0, 256); },
          [](Config const& c) { return std::to_string(c.workers); }},
@@ -221,6 +221,18 @@ std::vector<Setting> const& settings()
          [](Config const& c) { return std::to_string(c.queue.bytes); }},
         {"queue.tier_limits", "per cent of the capacity at which LOW,NORMAL,HIGH,CRITICAL are refused", "", false,
          set_tier_limits, [](Config const& c) { return join(c.queue.percent); }, true},
+        {"queue.producer_share", "per cent of a tier's places one of several producers may hold", "", false,
+         [](Config& c, std::string_view v) { return set_number(c.producer_share, v, 1u, 100u); },
+         [](Config const& c) { return std::to_string(c.producer_share); }},
+        {"queue.wait_ms", "milliseconds a request without a place may wait for one; 0: it is refused at once", "",
+         false,
+         [](Config& c, std::string_view v) {
+             auto       wait = c.queue_wait.count();
+             auto const set = set_number<std::chrono::milliseconds::rep>(wait, v, 0, 10'000);
+             c.queue_wait = std::chrono::milliseconds(wait);
+             return set;
+         },
+         [](Config const& c) { return std::to_string(c.queue_wait.count()); }},
         {"log.reserve_bytes", "free disk space below which nothing is accepted", "", false,
          [](Config& c, std::string_view v) {
              return set_number<std::uint64_t>(c.log_reserve_bytes, v, 0, std::uint64_t{1} << 50);
@@ -306,18 +318,6 @@ std::string_view source_name(Source source)
     return names[static_cast<std::size_t>(source)];
 }
 
-namespace {
-
-// On a file system that is read-only or in memory.
-bool is_mounted_secret(std::string const& file)
-{
-    struct statfs info {};
-    if (statfs(file.c_str(), &info) != 0) return false;
-    return (info.f_flags & ST_RDONLY) != 0 || info.f_type == TMPFS_MAGIC || info.f_type == RAMFS_MAGIC;
-}
-
-}  // namespace
-
 Loaded load_config(
     std::map<std::string, std::string> const& flags, char const* const* environment, std::string const& file)
 {
@@ -368,18 +368,10 @@ Loaded load_config(
     auto const by_file = loaded.origins.at("key_file").source;
     auto&      config = loaded.config;
     if (!config.key_file.empty() && (config.key.empty() || by_file > direct)) {
-        struct stat info {};
-        std::ifstream in(config.key_file);
-        bool const    is_read = in && stat(config.key_file.c_str(), &info) == 0;
-        // What root lets a group read was handed to it; what everybody may read is a secret only where it was mounted
-        // for this process, as systemd's credentials and containers' secrets are.
-        bool const is_handed = is_read && info.st_uid == 0 && geteuid() != 0 &&
-                               ((info.st_mode & 07) == 0 || is_mounted_secret(config.key_file));
-        if (!is_read)
-            problems.push_back("cannot read key_file " + config.key_file);
-        else if ((info.st_mode & 077) != 0 && !is_handed)
-            problems.push_back(config.key_file + " is open to others: chmod 600 it");
-        else if (std::getline(in, config.key); config.key.empty())
+        auto const text = read_secrets(config.key_file, "key_file");
+        if (!text)
+            problems.push_back(text.error().detail);
+        else if (config.key = text->substr(0, text->find('\n')); config.key.empty())
             problems.push_back("key_file " + config.key_file + " is empty");
     }
     return loaded;
@@ -392,15 +384,7 @@ std::size_t worker_count(Config const& config)
 
 std::vector<std::string> refusals_to_serve(Config const& config)
 {
-    static constexpr std::string_view samples[] = {
-        "your-secure-key-here", "dev-internal-key-change-in-prod", "your-key", "changeme"};
-    std::vector<std::string> refusals;
-    if (config.key.empty())
-        refusals.emplace_back("serve needs a key: set INTERNAL_API_KEY, or key_file to a file that holds one");
-    else if (std::find(std::begin(samples), std::end(samples), config.key) != std::end(samples))
-        refusals.emplace_back("the key is a sample from documentation: make one with `openssl rand -hex 32`");
-    else if (config.key.size() < 16)
-        refusals.emplace_back("the key is shorter than 16 characters");
+    auto refusals = load_producers(config).problems;
     if (auto const address = parse_endpoint(config.listen); !address)
         refusals.push_back("listen: '" + config.listen + "' is not HOST:PORT");
     else if (!is_ip_address(address->host))

@@ -22,11 +22,14 @@ struct Config {
     std::string              data{"sluice-data"};
     std::string              key;       // secret; required by serve
     std::string              key_file;  // holds the key, so that it stays out of the environment
+    std::string              keys_file;  // holds those of further producers; see load_producers
     std::size_t              workers{0};  // 0: one per core
     std::vector<std::string> http_hosts;  // names accepted in Host beside localhost and loopback addresses
     bool                     http_open_status{false};  // /health/detailed and /metrics without a key, off loopback too
     std::size_t              http_streams_max{2'000};  // readers of /v1/stream
-    engine::Admission::Limits queue{};
+    engine::Admission::Limits queue{};  // without shares
+    std::uint32_t            producer_share{75};  // of producers that do not have their own, when there are several
+    std::chrono::milliseconds queue_wait{100};
     std::uint64_t            log_reserve_bytes{256u << 20};  // free disk space below which nothing is accepted
     std::uint64_t            log_low_water_bytes{0};  // below which LOW and NORMAL are refused; 0: by its size
     std::uint64_t            log_reserve_file_bytes{64u << 20};

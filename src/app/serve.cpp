@@ -5,6 +5,7 @@
 #include "app/commands.hpp"
 #include "app/exit_codes.hpp"
 #include "app/fault_note.hpp"
+#include "app/producers.hpp"
 #include "app/system_clock.hpp"
 #include "base/fault_stack.hpp"
 #include "cache/memory_cache.hpp"
@@ -59,22 +60,25 @@ class Service {
 public:
     // `held` is given the signals that end the service, and outlives the log: until that is closed they are caught.
     Service(
-        Config const& config, log::EventLog& log, files::Directory& ids, std::span<std::byte> in_hand,
-        Clock const& clock, asio::signal_set& held)
-        : held_(held), config_(config), log_(log), clock_(clock), schemas_(all_processors()),
+        Config const& config, Producers const& producers, log::EventLog& log, files::Directory& ids,
+        std::span<std::byte> in_hand, Clock const& clock, asio::signal_set& held)
+        : held_(held), config_(config), producers_(producers.all), log_(log), clock_(clock), schemas_(all_processors()),
           graph_(graph::make_resident_store()),
           checkpoints_(adapters::open_directory(adapters::checkpoint_path(config.data))),
-          engine_({log_, *graph_, schemas_, clock_, checkpoints_.get(), nullptr, in_hand}, engine_options(config),
+          engine_({log_, *graph_, schemas_, clock_, checkpoints_.get(), nullptr, in_hand},
+                  engine_options(config, producers.shares),
                   [this](std::vector<engine::BlockRef> blocks) { answer(std::move(blocks)); }, {},
                   {.scheduler = nullptr, .watermark = nullptr,
                    .dedupe = std::make_unique<engine::DerivedDedupe>(ids, config.dedupe)}),
           cache_(config.cache, clock_), answers_(*graph_, config.cache.keys_max != 0 ? &cache_ : nullptr),
           rates_(engine_, clock_),
-          ingest_(io_, engine_, rates_, schemas_, [this](engine::BlockRef block) { runner_.submit(std::move(block)); }),
+          ingest_(io_, engine_, clock_, rates_, schemas_,
+                  [this](engine::BlockRef block) { runner_.submit(std::move(block)); }, producers_,
+                  {.line_wait = config.queue_wait}),
           tail_(io_, log_, clock_, {.readers_max = config.http_streams_max}),
           api_({engine_, log_, *graph_, answers_, clock_, rates_, ingest_, background_, tail_,
                 [this] { return metrics(); }},
-               api_options(config)),
+               api_options(config, producers_)),
           server_(io_, clock_, {},
                   {.on_head = [this](http::Request const& head) { return api_.on_head(head); },
                    .on_request = [this](http::Request& request, http::Reply reply) {
@@ -144,10 +148,11 @@ private:
                           "crash_loop", guilty.sequence, guilty.faults);
     }
 
-    static engine::EngineOptions engine_options(Config const& config)
+    static engine::EngineOptions engine_options(Config const& config, std::vector<std::uint32_t> const& shares)
     {
         engine::EngineOptions options;
         options.admission = config.queue;
+        options.admission.shares = shares;
         options.workers = worker_count(config);
         options.fold_threads = worker_count(config);
         options.seed = std::random_device{}();
@@ -155,10 +160,10 @@ private:
         return options;
     }
 
-    static http::ApiOptions api_options(Config const& config)
+    static http::ApiOptions api_options(Config const& config, std::vector<http::Producer> const& producers)
     {
         auto const address = parse_endpoint(config.listen);
-        return {.key = config.key, .hosts = config.http_hosts,
+        return {.producers = producers, .hosts = config.http_hosts,
                 .open_status = config.http_open_status || (address && is_loopback(address->host)),
                 .version = SLUICE_VERSION, .environment = config.environment, .formula = config.conviction_formula};
     }
@@ -176,16 +181,22 @@ private:
     std::string metrics() const
     {
         auto const& http = server_.counters();
-        auto const& refused = ingest_.refusals();
+        auto const& line = ingest_.line();
         auto const  tail = tail_.stats();
         telemetry::HttpNumbers numbers{
-            .requests = http.requests, .connections = http.open, .refused_invalid = refused.invalid,
-            .refused_conflict = refused.conflict, .refused_queue_full = refused.queue_full,
-            .refused_disk_full = refused.disk_full, .refused_ids_behind = refused.ids_behind,
-            .refused_read_failed = refused.read_failed, .refused_log_failed = refused.log_failed,
-            .refused_draining = refused.draining, .answers_cut = http.answers_cut,
+            .requests = http.requests, .connections = http.open, .answers_cut = http.answers_cut,
             .streams = tail.readers, .stream_events = tail.events, .stream_bytes = tail.bytes,
-            .streams_slow = http.streams_slow, .waiting = ingest_.waiting()};
+            .streams_slow = http.streams_slow, .waiting = ingest_.waiting(), .line_requests = line.requests,
+            .line_bytes = line.bytes, .line_waits = &line.waits};
+        for (std::size_t i = 0; i < producers_.size(); ++i) {
+            auto const producer = static_cast<engine::Producer>(i);
+            auto const& counts = ingest_.counts(producer);
+            auto&       of = numbers.producers.emplace_back(telemetry::ProducerNumbers{
+                      .name = producers_[i].name, .admitted = counts.admitted,
+                      .held = engine_.admission().held(producer).events});
+            for (std::size_t c = 0; c < http::cause_count; ++c)
+                of.refused.emplace_back(http::cause_names[c], counts.refused[c]);
+        }
         for (int const status : http::Counters::refusal_statuses)
             numbers.refused_unseen.emplace_back(status, http.refused_with(status));
         return telemetry::metrics_text(engine_, *graph_, answers_, numbers, bytes_below(config_.data + "/log"));
@@ -299,6 +310,7 @@ private:
 
     asio::signal_set&                         held_;
     Config const&                             config_;
+    std::vector<http::Producer> const         producers_;
     log::EventLog&                            log_;
     Clock const&                              clock_;
     schema::SchemaSet                         schemas_;
@@ -341,6 +353,7 @@ int serve(Config const& config)
     auto const refusals = refusals_to_serve(config);
     for (auto const& refusal : refusals) spdlog::error("{}", refusal);
     if (!refusals.empty()) return Exit::usage;
+    auto const producers = load_producers(config);
     std::signal(SIGPIPE, SIG_IGN);
     asio::io_context  nobody;
     asio::signal_set  held(nobody);
@@ -358,7 +371,7 @@ int serve(Config const& config)
     FaultStack const stack;
     auto const       kept = in_hand ? (*in_hand)->bytes() : std::span<std::byte>();
     FaultNote const  note(kept);
-    Service          service(config, **log, *ids, kept, clock, held);
+    Service          service(config, producers, **log, *ids, kept, clock, held);
     return service.run();
 }
 

@@ -51,6 +51,12 @@ std::optional<Admission::Refusal> Admission::refusal(Demand const& demand) const
     return std::nullopt;
 }
 
+std::optional<Admission::Refusal> Admission::would_refuse(Demand const& demand) const
+{
+    std::lock_guard lock(mutex_);
+    return refusal(demand);
+}
+
 void Admission::give_back(Producer producer, std::uint32_t events, std::uint64_t bytes) noexcept
 {
     auto& held = held_[producer];
@@ -141,6 +147,8 @@ void Admission::update_gates() noexcept
         else if (use_.events <= scaled(limits_.events, reopen) && use_.bytes <= scaled(limits_.bytes, reopen))
             use_.closed[t] = false;
     }
+    bool const is_closed = std::all_of(use_.closed.begin(), use_.closed.end(), [](bool closed) { return closed; });
+    if (is_closed != is_closed_.load(std::memory_order_relaxed)) is_closed_.store(is_closed, std::memory_order_relaxed);
 }
 
 Admission::Use Admission::use() const

@@ -5,6 +5,7 @@
 #include <sluice/event.hpp>
 
 #include <array>
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <mutex>
@@ -131,6 +132,9 @@ public:
     // All of the demand or nothing.
     std::optional<Refusal> admit(Demand const& demand, Ticket& ticket);
 
+    // What admit() would answer now.
+    std::optional<Refusal> would_refuse(Demand const& demand) const;
+
     void release(Producer producer, std::uint32_t events, std::uint64_t bytes) noexcept;
     void release(std::span<std::uint32_t const> events) noexcept;  // places, by producer
 
@@ -140,6 +144,8 @@ public:
     // Replaces the demand expected before. False: it is admitted already, or never fits, and nothing is expected.
     bool expect(Demand const& demand);
 
+    // Whether every tier is closed; without the lock.
+    bool is_closed() const noexcept { return is_closed_.load(std::memory_order_relaxed); }
     // Events give `places` back and stay as entries; entries go when what they stand for is settled.
     void backlog_grew(std::span<std::uint32_t const> places, std::uint64_t entries) noexcept;  // places by producer
     void backlog_shrank(std::uint64_t entries) noexcept;
@@ -170,6 +176,7 @@ private:
     std::vector<Held>     held_;  // by producer
     std::optional<Demand> expected_;
     std::function<void()> tell_;
+    std::atomic<bool>     is_closed_{false};  // written under the lock
 };
 
 }  // namespace sluice::engine

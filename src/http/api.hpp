@@ -6,6 +6,7 @@
 #include "graph/conviction.hpp"
 #include "http/background.hpp"
 #include "http/ingest.hpp"
+#include "http/producer.hpp"
 #include "http/rates.hpp"
 #include "http/server.hpp"
 #include "http/tail.hpp"
@@ -17,7 +18,7 @@
 namespace sluice::http {
 
 struct ApiOptions {
-    std::string              key;
+    std::vector<Producer>    producers;    // whose keys are known, by engine::Producer
     std::vector<std::string> hosts;        // names accepted in Host beside localhost and loopback addresses
     bool                     open_status;  // /health/detailed and /metrics need no key
     std::string              version;
@@ -54,7 +55,7 @@ private:
     static std::span<Route const> routes();
     Route const*       find(Request const& request) const;
     static std::string allowed(std::string_view path);
-    std::optional<Problem> authorise(Route const& route, Request const& head) const;
+    std::variant<engine::Producer, Problem> authorise(Route const& route, Request const& head) const;
     bool                   known_host(std::string_view host) const;
 
     void ingest_single(Request& request, Reply reply);

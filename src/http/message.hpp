@@ -51,6 +51,7 @@ struct Request {
     std::string_view        host;          // empty when HTTP/1.0 sent none
     std::string_view        content_type;  // empty when there is none
     std::span<Header const> headers;       // in order; never holds a trailer
+    std::uint8_t            producer{0};   // whose key it came with, as an engine::Producer; set from BodyLimit
     std::string             body;          // handlers may move it out
 
     // The first header of that name, in any case.

@@ -20,6 +20,7 @@ char const* title(int status)
     case 415: return "Unsupported media type";
     case 421: return "Unknown host";
     case 422: return "Invalid event";
+    case 429: return "Your own limit";
     case 503: return "Not accepted for now";
     default: return "Error";
     }
@@ -48,6 +49,8 @@ Response to_response(Problem const& problem)
         response.add_header("Retry-After", std::to_string(problem.retry_after));
     }
     if (!problem.allow.empty()) response.add_header("Allow", problem.allow);
+    if (!problem.rate_policy.empty()) response.add_header("RateLimit-Policy", problem.rate_policy);
+    if (!problem.rate_limit.empty()) response.add_header("RateLimit", problem.rate_limit);
     if (problem.status == 401) response.add_header("WWW-Authenticate", "Bearer");
     if (problem.status == 415)
         response.add_header("Accept-Post", "application/json, application/x-ndjson, application/jsonl");

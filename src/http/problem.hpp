@@ -20,6 +20,7 @@ struct Problem {
     std::uint32_t                   retry_after{0};  // seconds; 0: none
     std::string                     tier{};          // the closed one, for 503 queue_full
     std::string                     allow{};         // methods, for 405
+    std::string                     rate_policy{}, rate_limit{};  // RateLimit-Policy and RateLimit, for 429
 };
 
 Response to_response(Problem const& problem);

@@ -18,7 +18,7 @@ struct Quota {
 //
 // Memory is bounded: entries are exact while there are fewer than `entries_exact`; beyond, what comes within
 // window / entries_exact of an entry's first events joins it and leaves when its last do. So the limit always holds,
-// and a place comes back at most window / entries_exact too late. There are never more than about twice as many entries.
+// and a place comes back at most window / entries_exact too late. There are at most about twice as many entries.
 class RateLimit {
 public:
     static constexpr std::size_t entries_exact = 1'024;

@@ -170,7 +170,8 @@ public:
 };
 
 struct BodyLimit {
-    std::size_t bytes{};
+    std::size_t  bytes{};
+    std::uint8_t producer{0};  // as Request::producer
 };
 
 struct Callbacks {

@@ -188,6 +188,7 @@ std::optional<Session::Step> Session::take_head()
     }
 
     if (auto const* limit = std::get_if<BodyLimit>(&verdict)) {
+        reader_->request().producer = limit->producer;
         auto const step = reader_->accept(limit->bytes);
         if (step == Step::more && reader_->request().expects_continue) ask_for_body();
         return step;

@@ -3,6 +3,7 @@
 #include "schema/event_reader.hpp"
 #include "schema/json.hpp"
 
+#include <algorithm>
 #include <cstring>
 
 namespace sluice::schema {
@@ -76,12 +77,17 @@ std::optional<DecodeError> Decoder::Impl::write(std::string& out, std::uint32_t&
 Decoder::Decoder(SchemaSet const& schemas) : impl_(std::make_unique<Impl>(schemas)) {}
 Decoder::~Decoder() = default;
 
-std::optional<DecodeError> Decoder::decode(std::string_view json, std::string& out, Decoded& decoded)
+std::optional<DecodeError> Decoder::decode(std::string_view json, std::string& out, Decoded& decoded, Tier cap)
 {
     impl_->event.reset(json);
     if (auto error = impl_->read(json, Impl::Role::event)) return error;
     if (auto error = impl_->write(out, decoded.offset)) return error;
-    decoded.tier = impl_->event.draft().tier;
+    decoded.tier = std::min(impl_->event.draft().tier, cap);
+    if (decoded.tier != impl_->event.draft().tier) {
+        auto header = log::LoggedRecord(out.data() + decoded.offset).header();
+        header.tier = static_cast<std::uint8_t>(decoded.tier);
+        std::memcpy(out.data() + decoded.offset, &header, sizeof header);
+    }
     return std::nullopt;
 }
 

@@ -70,8 +70,9 @@ public:
     ~Decoder();
 
     // Appends one record to `out`, or leaves it as it was and says why not. `json` is one event without surrounding
-    // blank space requirements, followed by `padding` readable bytes.
-    std::optional<DecodeError> decode(std::string_view json, std::string& out, Decoded& decoded);
+    // blank space requirements, followed by `padding` readable bytes. A tier above `cap` is lowered to it.
+    std::optional<DecodeError> decode(
+        std::string_view json, std::string& out, Decoded& decoded, Tier cap = Tier::critical);
 
     // Slots of an event whose record was written with another version of its processor's fields. Appends a record
     // with the same bytes and new slots to `out`; nullopt result means it no longer decodes: error says why.

@@ -21,7 +21,8 @@ double seconds(std::chrono::nanoseconds time) { return std::chrono::duration<dou
 
 struct Sample {
     double           value;
-    std::string label{};  // its value; the name belongs to the family
+    std::string label{};   // its value; the name belongs to the family
+    std::string second{};  // of a family with two
 };
 
 // One sample a tier, the most important first.
@@ -34,9 +35,11 @@ std::vector<Sample> by_tier(auto const& value)
 
 class Families {
 public:
-    void counter(char const* name, char const* help, std::vector<Sample> const& samples, char const* label = "")
+    void counter(
+        char const* name, char const* help, std::vector<Sample> const& samples, char const* label = "",
+        char const* second = "")
     {
-        add(name, help, MetricType::Counter, samples, label);
+        add(name, help, MetricType::Counter, samples, label, second);
     }
     void gauge(char const* name, char const* help, std::vector<Sample> const& samples, char const* label = "")
     {
@@ -66,12 +69,14 @@ public:
 
 private:
     void add(
-        char const* name, char const* help, MetricType type, std::vector<Sample> const& samples, char const* label)
+        char const* name, char const* help, MetricType type, std::vector<Sample> const& samples, char const* label,
+        char const* second = "")
     {
         MetricFamily family{.name = name, .help = help, .type = type, .metric = {}};
         for (auto const& sample : samples) {
             ClientMetric metric;
             if (!sample.label.empty()) metric.label.push_back({label, sample.label});
+            if (!sample.second.empty()) metric.label.push_back({second, sample.second});
             (type == MetricType::Counter ? metric.counter.value : metric.gauge.value) = sample.value;
             family.metric.push_back(std::move(metric));
         }
@@ -107,12 +112,28 @@ std::string metrics_text(
     f.gauge("sluice_events_parked", "Events that wait for a processor.", {{num(state.parked)}});
     f.counter("sluice_retries_total", "Events tried again after a failure of a store.",
               {{num(engine::get(c.retries))}});
-    f.counter("sluice_requests_refused_total", "Requests or items refused, by cause.",
-              {{num(http.refused_invalid), "invalid"}, {num(http.refused_conflict), "conflict"},
-               {num(http.refused_queue_full), "queue_full"}, {num(http.refused_disk_full), "disk_full"},
-               {num(http.refused_ids_behind), "ids_behind"}, {num(http.refused_read_failed), "read_failed"},
-               {num(http.refused_log_failed), "log_failed"}, {num(http.refused_draining), "draining"}},
-              "cause");
+    std::vector<Sample> admitted, held, refused, refused_of;
+    for (auto const& producer : http.producers) {
+        admitted.push_back({num(producer.admitted), producer.name});
+        held.push_back({num(producer.held), producer.name});
+        refused.resize(producer.refused.size());
+        for (std::size_t i = 0; i < refused.size(); ++i) {
+            auto const& [cause, count] = producer.refused[i];
+            refused[i].label = cause;
+            refused[i].value += num(count);
+            refused_of.push_back({num(count), producer.name, std::string(cause)});
+        }
+    }
+    f.counter("sluice_requests_refused_total", "Requests or items refused, by cause.", refused, "cause");
+    f.counter("sluice_producer_admitted_total", "Events that were given a place, by producer.", admitted, "producer");
+    f.counter("sluice_producer_refused_total", "Requests or items refused, by producer and cause.", refused_of,
+              "producer", "cause");
+    f.gauge("sluice_producer_events", "Places in use, by producer.", held, "producer");
+    f.gauge("sluice_line_requests", "Requests that stand in line for places.", {{num(http.line_requests)}});
+    f.gauge("sluice_line_bytes", "Bytes of their events.", {{num(http.line_bytes)}});
+    if (http.line_waits != nullptr)
+        f.histogram("sluice_line_seconds", "How long requests stood in line, placed in the end or not, by tier.",
+                    *http.line_waits);
     std::vector<Sample> unseen;
     for (auto const& [status, count] : http.refused_unseen) unseen.push_back({num(count), std::to_string(status)});
     f.counter("sluice_http_refused_total", "Requests refused at their head or by the transport, by status.", unseen,

@@ -15,8 +15,8 @@ KEY = "0123456789abcdef0123456789abcdef"
 CHANGED = {
     "listen": "127.0.0.1:8000", "data": "it's \"here\"\\", "workers": "3", "http.hosts": "a.example,b.example",
     "http.open_status": "true", "http.streams_max": "10", "queue.capacity": "1000", "queue.bytes": "2097152",
-    "queue.tier_limits": "80,80,80,80", "log.reserve_bytes": "0", "log.low_water_bytes": "1",
-    "log.reserve_file_bytes": "1048576", "checkpoint.events": "1000",
+    "queue.tier_limits": "80,80,80,80", "queue.producer_share": "50", "queue.wait_ms": "0", "log.reserve_bytes": "0",
+    "log.low_water_bytes": "1", "log.reserve_file_bytes": "1048576", "checkpoint.events": "1000",
     "checkpoint.interval": "7", "checkpoint.bytes_per_second": "1048576", "cache.max_keys": "0", "cache.max_bytes": "65536", "cache.ttl": "60",
     "dedupe.memory_ids": "5000", "conviction.formula": "additive",
     "environment": "007",
@@ -53,10 +53,10 @@ class Verbs(unittest.TestCase):
 class Config(Verbs):
     def test_show_prints_a_file_that_says_the_same(self):
         settings = self.show("config", "show")
-        self.assertEqual(set(settings) - {"key", "key_file"}, set(CHANGED))
+        self.assertEqual(set(settings) - {"key", "key_file", "keys_file"}, set(CHANGED))
         key_file = self.write("key", KEY + "\n")
         variables = {"SLUICE_" + key.upper().replace(".", "_"): value
-                     for key, value in {**CHANGED, "key_file": key_file}.items()}
+                     for key, value in {**CHANGED, "key_file": key_file, "keys_file": "keys"}.items()}
         for environment in ({}, variables):
             before = self.show("config", "show", **environment)
             text = self.output("config", "show", **environment)
@@ -185,7 +185,8 @@ printf '%%s\\n' "${COMPREPLY[@]}"
         self.assertEqual(self.complete(["conf"]), ["config"])
         self.assertEqual(self.complete(["config", "s"]), ["show"])
         self.assertEqual(self.complete(["serve", "--que"]),
-                         ["--queue-capacity", "--queue-bytes", "--queue-tier-limits"])
+                         ["--queue-capacity", "--queue-bytes", "--queue-tier-limits", "--queue-producer-share",
+                          "--queue-wait-ms"])
         self.assertEqual(self.complete(["--config", "a.toml", "config", "c"]), ["check"])
         # File names, which bash adds itself.
         self.assertEqual(self.complete(["serve", "--data", ""]), [])

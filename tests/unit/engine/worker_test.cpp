@@ -125,7 +125,7 @@ TEST_F(Working, GivesEveryPlaceBackToTheProducerThatHeldIt)
     options.admission.shares = {75, 75, 75};
     Engine engine({log_, graph_, schemas_, clock_}, options, [](std::vector<BlockRef> const&) {});
     for (auto const producer : {Producer{2}, Producer{1}, Producer{1}}) {
-        auto              block = test::make_block({{.type = "test.fine"}, {.type = "test.invalid"}, {.type = "test.fine"}});
+        auto block = test::make_block({{.type = "test.fine"}, {.type = "test.invalid"}, {.type = "test.fine"}});
         Admission::Demand demand{.events = {}, .bytes = 0, .producer = producer};
         demand.events[index(Tier::normal)] = 3;
         for (auto& item : block->items) item.producer = producer;

@@ -96,7 +96,8 @@ struct World {
         {.scheduler = nullptr, .watermark = nullptr, .dedupe = std::unique_ptr<engine::DedupeIndex>(ids)}};
     Rates  rates{engine, clock};
     Ingest ingest{
-        io, engine, rates, schemas, [this](engine::BlockRef block) { engine.submit(std::move(block)); }, limits};
+        io, engine, clock, rates, schemas, [this](engine::BlockRef block) { engine.submit(std::move(block)); },
+        {Producer{}}, limits};
 };
 
 std::string const valid =
@@ -178,7 +179,7 @@ TEST(Ingest, IdsThatAreBehindAreNamedCountedAndNotReady)
     EXPECT_EQ(refused.status, 503);
     EXPECT_NE(refused.body.find(R"("error":"ids_behind")"), std::string::npos) << refused.body;
     EXPECT_NE(refused.headers.find("Retry-After: 1"), std::string::npos) << refused.headers;
-    EXPECT_EQ(world.ingest.refusals().ids_behind, 1u);
+    EXPECT_EQ(world.ingest.counts(0)[Cause::ids_behind], 1u);
     EXPECT_EQ(world.ready(), 503);
 
     world.ids->is_roomy = true;
@@ -194,7 +195,7 @@ TEST(Ingest, ALookupThatFailsSaysThatNothingWasStored)
     EXPECT_EQ(refused.status, 503);
     EXPECT_NE(refused.body.find(R"("error":"read_failed")"), std::string::npos) << refused.body;
     EXPECT_NE(refused.body.find("nothing was stored"), std::string::npos);
-    EXPECT_EQ(world.ingest.refusals().read_failed, 1u);
+    EXPECT_EQ(world.ingest.counts(0)[Cause::read_failed], 1u);
     EXPECT_EQ(number(world.log.last()), 0u);
 }
 
