@@ -358,7 +358,9 @@ int bench(Remote const& remote, BenchOptions const& options, bool as_json)
     auto const      base = static_cast<std::uint64_t>(clock.wall().time_since_epoch().count()) << 10;
     bench::Workload workload(options.workload, base);
     Generator       generator(sockets, {.host = address->text(), .key = remote.key, .batch = options.batch,
-                                        .rate = options.rate}, workload, clock);
+                                        .rate = options.rate,
+                                        .rest = std::chrono::nanoseconds(std::llround(options.rest * 1e9))},
+                              workload, clock);
     // Requests are due to the microsecond; by default the kernel wakes sleepers up to 50 later.
     prctl(PR_SET_TIMERSLACK, 1ul);
 

@@ -54,6 +54,7 @@ struct BenchOptions {
     double                 rate{0};  // events a second; 0: as fast as answers come
     double                 seconds{10};
     double                 warmup{2};
+    double                 rest{0.01};  // seconds a connection without a rate rests after a refusal
     int                    server_pid{0};  // 0: unknown
 };
 

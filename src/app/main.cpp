@@ -77,6 +77,8 @@ int run(int argc, char** argv)
         ->check(CLI::NonNegativeNumber);
     bench_command->add_option("--seconds", load.seconds, "to measure")->check(CLI::Range(0.1, 86'400.0));
     bench_command->add_option("--warmup", load.warmup, "seconds before, not measured")->check(CLI::Range(0.0, 3'600.0));
+    bench_command->add_option("--rest", load.rest, "seconds a connection rests after a refusal; only without --rate")
+        ->check(CLI::Range(0.0, 60.0));
     bench_command->add_option("--body-size", work.body_bytes, "mean bytes of an event, log-normal up to 1600")
         ->check(CLI::Range(Work::body_bytes_min, Work::body_bytes_max));
     bench_command->add_option("--tier-mix", tier_mix, "weights from CRITICAL to LOW")

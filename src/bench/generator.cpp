@@ -16,7 +16,6 @@ using namespace std::chrono_literals;
 
 constexpr auto silence_max = 30s;
 constexpr auto late_max = 2s;         // what was due is still sent so long after the end
-constexpr auto refused_rest = 10ms;   // a connection without a rate of its own backs off
 constexpr auto wait_max = std::chrono::nanoseconds(100ms);
 
 constexpr std::size_t length_digits = 9;
@@ -190,7 +189,7 @@ Result<> Generator::wait(Clock::Mono now)
         c.received = 0;
         c.busy = false;
         if (options_.rate == 0 && answer->status != 202)
-            resting_.push_back({events[i].data.u64, answered + refused_rest});
+            resting_.push_back({events[i].data.u64, answered + options_.rest});
         else
             idle_.push_back(events[i].data.u64);
     }

@@ -24,6 +24,7 @@ struct GeneratorOptions {
     // Events a second. Latency counts from when a request was due, whether or not a connection was free. 0: a
     // connection sends when it has its answer, and latency counts from then.
     double rate{0};
+    std::chrono::nanoseconds rest{std::chrono::milliseconds(10)};  // of a connection after a refusal, without a rate
 };
 
 struct Tally {

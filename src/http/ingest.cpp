@@ -447,7 +447,8 @@ void Ingest::submit(std::shared_ptr<Batch> batch)
     auto const producer = batch->demand.producer;
     if (draining_) return refuse(producer, batch->reply, draining());
     if (batch->events == 0)
-        return refuse(producer, batch->reply, {.status = 422, .error = "empty_batch", .detail = "the batch has no events"});
+        return refuse(producer, batch->reply,
+                      {.status = 422, .error = "empty_batch", .detail = "the batch has no events"});
     batch->body = {};
     batch->array.reset();
     batch->refused.shrink_to_fit();
@@ -551,9 +552,10 @@ void Ingest::expire()
     auto const late = clock_.now() - limits_.line_wait;
     for (auto& line : standing_)
         while (!line.empty() && line.front().since <= late) {
-            auto standing = leave(line);
+            auto       standing = leave(line);
+            auto const tier = standing.demand.lowest();
             refuse(standing.demand.producer, standing.reply,
-                   to_problem(standing.demand, {.why = No::Why::places, .refusal = {.tier = standing.demand.lowest()}}));
+                   to_problem(standing.demand, {.why = No::Why::places, .refusal = {.tier = tier}}));
         }
     expect_room();
 }

@@ -41,7 +41,8 @@ struct IngestLimits {
 
 // Why a request or an item was refused.
 enum class Cause : std::uint8_t {
-    invalid, conflict, producer_share, rate_limited, queue_full, disk_full, ids_behind, read_failed, log_failed, draining
+    invalid, conflict, producer_share, rate_limited, queue_full, disk_full, ids_behind, read_failed, log_failed,
+    draining
 };
 inline constexpr std::string_view cause_names[] = {
     "invalid", "conflict", "producer_share", "rate_limited", "queue_full", "disk_full", "ids_behind", "read_failed",

@@ -113,6 +113,49 @@ class Config(Verbs):
             check = self.run_sluice("config", "check", "--key-file", key_file, program=program, user=nobody)
             self.assertEqual(check.returncode, code, (owner, oct(mode), check.stderr))
 
+    def test_every_mistake_in_a_keys_file_is_named_with_its_line(self):
+        good = '[indexer-a]\nkey = "%s"\nrate = 100\nwindow = 10\nshare = 50\ntier_cap = "high"\n' % ("a" * 32)
+        other = '[b_2]\nkey_file = "%s"\n' % self.write("b", "b" * 32 + "\n")
+        keys = os.path.join(self.directory.name, "keys")
+        check = ("config", "check", "--keys-file", keys)
+        self.write("keys", good + other)
+        self.assertEqual(self.output(*check), "ok\n")
+        self.assertEqual(self.output(*check, INTERNAL_API_KEY=KEY), "ok\n")
+        mistakes = {
+            "keys:1: 'INDEXER' cannot be a producer's name": '[INDEXER]\nkey = "%s"\n' % ("c" * 32),
+            "keys:1: 'default' cannot be a producer's name": '[default]\nkey = "%s"\n' % ("c" * 32),
+            "keys:1: '%s' cannot be" % ("x" * 33): '[%s]\nkey = "%s"\n' % ("x" * 33, "c" * 32),
+            "keys:1: 'key' is outside a producer's table": 'key = "%s"\n' % ("c" * 32),
+            "keys:1: [c] needs a key or a key_file": "[c]\n",
+            "keys:2: a key is a text": "[c]\nkey = 5\n",
+            "keys:2: the key is shorter than 16": '[c]\nkey = "short"\n',
+            "keys:2: the key is a sample": '[c]\nkey = "dev-internal-key-change-in-prod"\n',
+            "keys:2: cannot read key_file": '[c]\nkey_file = "missing"\n',
+            "open to others: chmod 600 it": '[c]\nkey_file = "%s"\n' % self.write("open", KEY, 0o644),
+            "keys:10: the key is that of b_2 as well": good + other + '[c]\nkey = "%s"\n' % ("b" * 32),
+            "keys:2: the key is that of default as well": '[c]\nkey = "%s"\n' % KEY,
+            "keys:7: 'scopes' is not known here": good + "scopes = []\n",
+            "keys:7: 'tier' is not known here": good + "tier = 1\n",
+            "keys:3: rate is not a number": good.replace("100", "0"),
+            "keys:3: rate is not a number from": good.replace("100", '"100"'),
+            "keys:4: window is not a number": good.replace("10\n", "-1\n", 2).replace("rate = 1-1", "rate = 100"),
+            "keys:3: window without rate": good.replace("rate = 100\n", ""),
+            "keys:5: share is not a number from 1 to 100": good.replace("share = 50", "share = 101"),
+            "keys:6: tier_cap is not low": good.replace("high", "urgent"),
+            "keys:2: Error": "[c]\nkey =\n",
+            "there are more than 64 producers": "".join('[p%d]\nkey = "%032d"\n' % (n, n) for n in range(65)),
+        }
+        for problem, text in mistakes.items():
+            self.write("keys", text)
+            run = self.run_sluice(*check, INTERNAL_API_KEY=KEY)
+            self.assertEqual(run.returncode, 2, problem)
+            self.assertIn(problem, run.stderr)
+            self.assertNotIn("c" * 32, run.stderr)
+        self.write("keys", good, 0o644)
+        self.assertIn("keys is open to others", self.run_sluice(*check).stderr)
+        os.remove(keys)
+        self.assertIn("cannot read keys_file", self.run_sluice(*check).stderr)
+
     def test_check_names_every_problem_and_serve_refuses_each(self):
         key = {"INTERNAL_API_KEY": KEY}
         broken = {

@@ -474,7 +474,8 @@ TEST_F(Refusal, OfABatchLeavesTheOneBehindItInPeace)
 TEST(Unavailable, AFullQueueSaysWhenToComeAgainAndStoresNothing)
 {
     TemporaryDirectory const directory;
-    Server                   server({.data = directory.path() / "data", .flags = {"--queue-capacity", "100"}});
+    Server                   server({.data = directory.path() / "data",
+                                     .flags = {"--queue-capacity", "100", "--queue-wait-ms", "0"}});
     std::atomic<bool>        seen{false};
     std::atomic<std::uint64_t> accepted{0};
     std::mutex               mutex;
