@@ -139,7 +139,8 @@ TEST_F(Bench, CountsDuplicates)
 TEST_F(Bench, CountsRefusalsByStatusAndEndsWithTheirCode)
 {
     ASSERT_EQ(server_.stop(), 0);
-    server_ = Server({.data = directory_.path() / "data", .flags = {"--queue-capacity", "1000", "--queue-wait-ms", "0"}});
+    server_ = Server({.data = directory_.path() / "data",
+                      .flags = {"--queue-capacity", "1000", "--queue-wait-ms", "0"}});
     Http       http = server_.http();
     auto const some = json(
         {"--seconds", "0.2", "--batch", "690", "--connections", "8", "--tier-mix", "0,0,0,1"}, 7);

@@ -22,6 +22,7 @@ engine::EngineOptions draw_options(Random& random)
     options.admission.events = static_cast<std::uint32_t>(6 + random.below(60));
     options.admission.bytes = 6'000 + random.below(60'000);
     options.admission.backlog = random.below(200);
+    options.admission.shares = {100, 100};
     options.appender.commit_bytes_max = random.chance(0.3) ? 500 + random.below(4'000) : 8u << 20;
     options.scheduler.batch_max = 1 + random.below(32);
     options.scheduler.lane_batch_max = 1 + random.below(16);
@@ -452,11 +453,13 @@ private:
         entry.count = static_cast<std::uint32_t>(request.events.size());
         entry.atomic = request.is_atomic;
         entry.token = ++token_;
+        demand.producer = static_cast<engine::Producer>(token_ % options_.admission.shares.size());
         for (auto const event : request.events) {
             schema::Decoded decoded;
             auto const      error = shared_.decoder.decode(events_[event].text(), block.data, decoded);
             require(!error, "what decodes once always decodes");
-            block.items.push_back({.offset = decoded.offset, .tier = decoded.tier, .state = {}, .sequence = {}});
+            block.items.push_back({.offset = decoded.offset, .tier = decoded.tier, .state = {},
+                                   .producer = demand.producer, .sequence = {}});
             ++demand.events[index(decoded.tier)];
         }
         demand.bytes = block.data.size() - bytes_before;
@@ -586,6 +589,10 @@ private:
         auto const  use = engine().admission().use();
         auto const& limits = options_.admission;
         require(use.events <= limits.events && use.bytes <= limits.bytes, "admission never exceeds its capacity");
+        std::uint64_t held = 0;
+        for (engine::Producer i = 0; i < engine().admission().producers(); ++i)
+            held += engine().admission().held(i).events;
+        require(held == use.events, "every place is some producer's");
         auto const& p = state.pending;
         auto const  lanes = engine().lanes();
         require(use.events + lanes.backlog == p[0] + p[1] + p[2] + p[3] + events_in_flight_,
@@ -607,6 +614,10 @@ private:
         ledger_.check_graph(*graph_);
         auto const use = engine().admission().use();
         require(use.events == 0 && use.bytes == 0 && use.backlog == 0, "at rest nothing is held");
+        for (engine::Producer i = 0; i < engine().admission().producers(); ++i) {
+            auto const held = engine().admission().held(i);
+            require(held.events == 0 && held.bytes == 0, "every place went back to the producer that held it");
+        }
 
         graph::ResidentStore replayed;
         auto const           folded = engine::fold(*process_->log, shared_.schemas, replayed, clock_);
