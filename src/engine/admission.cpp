@@ -36,7 +36,8 @@ std::optional<Admission::Refusal> Admission::refusal(Demand const& demand) const
         auto const tier = Tier{static_cast<std::uint8_t>(t)};
         auto const events_max = scaled(limits_.events, limits_.percent[t]);
         auto const bytes_max = scaled(limits_.bytes, limits_.percent[t]);
-        auto const events_share = scaled(events_max, share), bytes_share = scaled(bytes_max, share);
+        auto const events_share = std::max<std::uint64_t>(1, scaled(events_max, share));
+        auto const bytes_share = scaled(bytes_max, share);
         if (events > events_max || demand.bytes > bytes_max) return Refusal{.tier = tier, .never_fits = true};
         if (events > events_share || demand.bytes > bytes_share)
             return Refusal{.tier = tier, .never_fits = true, .by_share = true};

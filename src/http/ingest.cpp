@@ -223,7 +223,7 @@ std::optional<Problem> Ingest::refused_unread(engine::Producer producer)
     if (draining_) return draining();
     auto& limit = holders_[producer].limit;
     if (limit && limit->remaining(clock_.now()) == 0) return rate_limited(producer, 1);
-    if (engine_.admission().is_closed() && !may_stand(Tier::critical, 0))
+    if (engine_.admission().is_closed() && !may_stand(producer, Tier::critical, 0))
         return to_problem({.events = {}, .bytes = 0, .producer = producer},
                           {.why = No::Why::places, .refusal = {.tier = Tier::critical}});
     return std::nullopt;
@@ -263,7 +263,7 @@ void Ingest::single(Request& request, Reply reply)
     demand.events[index(decoded.tier)] = 1;
     engine::Admission::Ticket ticket;
     if (auto const no = admit(demand, ticket)) {
-        bool const  stands = no->is_passing() && may_stand(decoded.tier, demand.bytes);
+        bool const  stands = no->is_passing() && may_stand(producer, decoded.tier, demand.bytes);
         std::string record = stands ? block.data.substr(before) : std::string();
         block.data.resize(before);
         if (!stands) return refuse(producer, reply, to_problem(demand, *no));
@@ -457,7 +457,7 @@ void Ingest::submit(std::shared_ptr<Batch> batch)
         if (auto const no = admit(batch->demand, batch->ticket)) {
             auto const bytes = batch->block->data.capacity() + batch->block->items.size() * sizeof(Block::Item);
             auto const tier = batch->demand.lowest();
-            if (!no->is_passing() || !may_stand(tier, bytes))
+            if (!no->is_passing() || !may_stand(producer, tier, bytes))
                 return refuse(producer, batch->reply, to_problem(batch->demand, *no));
             auto       reply = std::move(batch->reply);
             auto const demand = batch->demand;
@@ -488,11 +488,15 @@ std::deque<Ingest::Standing>* Ingest::first_line()
     return nullptr;
 }
 
-bool Ingest::may_stand(Tier tier, std::size_t bytes) const noexcept
+bool Ingest::may_stand(engine::Producer producer, Tier tier, std::size_t bytes) const noexcept
 {
-    auto const percent = engine_.admission().limits().percent[index(tier)];
-    return limits_.line_wait.count() > 0 && line_.requests < limits_.line_max * percent / 100 &&
-           line_.bytes + bytes <= limits_.line_bytes_max * percent / 100;
+    auto const& holder = holders_[producer];
+    auto const& places = engine_.admission().limits();
+    auto const  requests_max = limits_.line_max * places.percent[index(tier)] / 100;
+    auto const  bytes_max = limits_.line_bytes_max * places.percent[index(tier)] / 100;
+    auto const  share = places.shares[producer];
+    return limits_.line_wait.count() > 0 && line_.requests < requests_max && line_.bytes + bytes <= bytes_max &&
+           holder.standing < requests_max * share / 100 && holder.standing_bytes + bytes <= bytes_max * share / 100;
 }
 
 void Ingest::stand(Standing standing)
@@ -500,6 +504,8 @@ void Ingest::stand(Standing standing)
     auto& line = standing_[index(standing.demand.lowest())];
     ++line_.requests;
     line_.bytes += standing.bytes;
+    ++holders_[standing.demand.producer].standing;
+    holders_[standing.demand.producer].standing_bytes += standing.bytes;
     line.push_back(std::move(standing));
     if (&line == first_line() && line.size() == 1) expect_room();
     await_expiry();
@@ -511,6 +517,8 @@ Ingest::Standing Ingest::leave(std::deque<Standing>& line)
     line.pop_front();
     --line_.requests;
     line_.bytes -= standing.bytes;
+    --holders_[standing.demand.producer].standing;
+    holders_[standing.demand.producer].standing_bytes -= standing.bytes;
     auto const waited = clock_.now() - standing.since;
     line_.waits[index(standing.demand.lowest())].add(engine::Delays::bucket(waited), 1, waited);
     return standing;

@@ -34,7 +34,8 @@ struct IngestLimits {
     std::size_t waiting_bytes_max{64u << 20};
     // Requests without a place line up so long; 0: they are refused at once.
     std::chrono::milliseconds line_wait{100};
-    // How many, and with how many bytes. As with places, a tier lines up only while its per cent are not reached.
+    // How many, and with how many bytes. As with places, a tier lines up only while its per cent are not reached, and
+    // a producer has its share of that.
     std::size_t line_max{1'024};
     std::size_t line_bytes_max{64u << 20};
 };
@@ -100,6 +101,7 @@ private:
         Tier                     cap{};
         std::optional<RateLimit> limit{};
         Counts                   counts{};
+        std::size_t              standing{0}, standing_bytes{0};  // of its requests, in line
     };
     // A request in line.
     struct Standing {
@@ -139,7 +141,7 @@ private:
     void enter(Reply reply, std::shared_ptr<Batch> batch);
 
     std::deque<Standing>* first_line();
-    bool                  may_stand(Tier tier, std::size_t bytes) const noexcept;
+    bool                  may_stand(engine::Producer producer, Tier tier, std::size_t bytes) const noexcept;
     void                  stand(Standing standing);
     Standing              leave(std::deque<Standing>& line);
     void                  expect_room();

@@ -216,6 +216,15 @@ TEST_F(Sharing, WhatIsLargerThanTheShareNeverFits)
     EXPECT_FALSE(shared_.admit(of(2, Tier::normal, 80), ticket));
 }
 
+TEST(Shares, AreNeverLessThanOneEvent)
+{
+    Admission admission({.events = 50, .bytes = 1'000'000, .percent = {70, 80, 90, 100}, .reopen_points = 10,
+                         .shares = {1, 99}});
+    Ticket    ticket, second;
+    EXPECT_FALSE(admission.admit(of(0, Tier::low, 1), ticket));
+    EXPECT_TRUE(admission.admit(of(0, Tier::low, 1), second)->by_share);
+}
+
 TEST_F(Sharing, TheOnlyProducerHasAll)
 {
     EXPECT_EQ(Admitting::flood(Tier::critical), 1'000u);

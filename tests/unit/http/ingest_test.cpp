@@ -416,6 +416,21 @@ TEST_F(InLine, IsBoundedAndKeepsRoomForHigherTiers)
     EXPECT_EQ(error_of(world.answer_to(world.post("no json"))), "bad_json");
 }
 
+TEST_F(InLine, OneProducerCannotTakeAllOfIt)
+{
+    auto places = ten;
+    places.shares = {75};
+    World world({.line_max = 10}, places, {{.name = "a"}, {.name = "b"}});
+    for (std::size_t i = 0; i < 4; ++i) world.post(event("a" + std::to_string(i)));
+    for (std::size_t i = 0; i < 4; ++i) world.post(event("b" + std::to_string(i)), 1);
+    for (std::size_t i = 4; i < 10; ++i)  // 75 % of the 8 of NORMAL
+        EXPECT_EQ(world.answer_to(world.post(event("a" + std::to_string(i)))).status, 0) << i;
+    EXPECT_EQ(world.answer_to(world.post(event("a10"))).status, 503);
+    EXPECT_EQ(world.answer_to(world.post(event("b4"), 1)).status, 0);
+    world.settle(1);
+    EXPECT_EQ(world.answer_to(world.post(event("a10"))).status, 0);
+}
+
 TEST_F(InLine, HoldsABoundedNumberOfBytes)
 {
     World      world({.line_bytes_max = 100'000}, ten);
