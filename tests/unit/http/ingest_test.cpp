@@ -331,6 +331,20 @@ TEST_F(InLine, WhoFindsNoPlaceInTimeIsRefusedAsIfHeHadNotWaited)
     EXPECT_EQ(world.ingest.line().waits[index(Tier::normal)].total(), std::chrono::milliseconds(200));
 }
 
+TEST_F(InLine, WhoStandsBehindOneThatGivesUpGoesInIfThereIsRoom)
+{
+    World      world({}, ten);
+    fill(world, 6, 1);
+    auto const batch = world.post_batch(event("a") + event("b") + event("c") + event("d"));
+    world.clock.advance(std::chrono::milliseconds(60));
+    auto const small = world.post(event("small"));
+    world.clock.advance(std::chrono::milliseconds(40));
+    world.ingest.expire();
+    world.poll();
+    EXPECT_EQ(world.answer_to(batch).status, 503);
+    EXPECT_EQ(world.answer_to(small).status, 202);
+}
+
 TEST_F(InLine, TheTimerRefusesByItself)
 {
     World world({.line_wait = std::chrono::milliseconds(1)}, ten);
