@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <sstream>
 #include <thread>
@@ -116,22 +117,23 @@ TEST_F(Admission, BatchesThatMeetWaitForEachOther)
     EXPECT_EQ(metric("sluice_line_requests"), 0);
 }
 
-// Nobody who floods may make the server do less: in turns, so that a slow moment of the machine meets both.
+// Nobody who floods may make the server do less. In turns, and the best of each counts: others use the machine too.
 TEST_F(Admission, OverloadDoesNotCollapseGoodput)
 {
     start({"--queue-capacity", "100", "--queue-wait-ms", "20"});
     auto const measure = [&](std::vector<std::string> const& shape, std::vector<std::string> const& calm,
                              std::vector<std::string> const& flood) {
         double at_rest = 0, flooded = 0;
-        for (int round = 0; round < 2; ++round)
+        for (int round = 0; round < 3; ++round)
             for (auto const* const offered : {&calm, &flood}) {
                 auto options = shape;
                 options.insert(options.end(), offered->begin(), offered->end());
                 auto const report = load(options);
-                (offered == &calm ? at_rest : flooded) += report.at("accepted_per_second").get<double>();
+                auto& best = offered == &calm ? at_rest : flooded;
+                best = std::max(best, report.at("accepted_per_second").get<double>());
             }
         EXPECT_GT(at_rest, 0);
-        EXPECT_GE(flooded / at_rest, 0.7) << at_rest / 2 << " events/s at rest, " << flooded / 2 << " flooded";
+        EXPECT_GE(flooded / at_rest, 0.7) << at_rest << " events/s at rest, " << flooded << " flooded";
     };
     std::vector<std::string> const short_time{"--seconds", "0.7", "--rest", "0.002"};
     auto const with = [&](std::vector<std::string> more) {
