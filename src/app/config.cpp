@@ -288,6 +288,28 @@ std::vector<Setting> const& settings()
         {"dedupe.memory_ids", "newest event ids kept in memory, 20 bytes each; older ones are on disk", "", false,
          [](Config& c, std::string_view v) { return set_number(c.dedupe.memory_ids, v, 1'000u, 1'000'000'000u); },
          [](Config const& c) { return std::to_string(c.dedupe.memory_ids); }},
+        {"dead_letter.max_events", "open dead letters; with as many, events that would become one wait", "", false,
+         [](Config& c, std::string_view v) {
+             return set_number<std::size_t>(c.dead_letters.events, v, 1, 10'000'000);
+         },
+         [](Config const& c) { return std::to_string(c.dead_letters.events); }},
+        {"dead_letter.max_bytes", "bytes of those events", "", false,
+         [](Config& c, std::string_view v) {
+             return set_number<std::uint64_t>(c.dead_letters.bytes, v, 1u << 20, std::uint64_t{1} << 40);
+         },
+         [](Config const& c) { return std::to_string(c.dead_letters.bytes); }},
+        {"dead_letter.park", "event types that are parked where they would become dead letters, comma-separated", "",
+         false,
+         [](Config& c, std::string_view v) -> Result<> {
+             auto const types = split(v);
+             c.parked = {types.begin(), types.end()};
+             return {};
+         },
+         [](Config const& c) { return join(c.parked); }, true},
+        {"parked.max_events", "events that wait for a processor; with as many, further ones hold up their lanes", "",
+         false,
+         [](Config& c, std::string_view v) { return set_number<std::size_t>(c.parked_max, v, 1, 100'000'000); },
+         [](Config const& c) { return std::to_string(c.parked_max); }},
         {"conviction.formula", "shrinkage, normalised or additive", "", false, set_formula,
          [](Config const& c) { return std::string(formulas[static_cast<std::size_t>(c.conviction_formula)]); }},
         {"environment", "a name for this installation, shown by /health/detailed", "ENVIRONMENT", false,

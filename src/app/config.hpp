@@ -36,6 +36,9 @@ struct Config {
     engine::CheckpointOptions checkpoint{};
     cache::MemoryCacheOptions cache{};  // keys_max 0: none
     engine::DedupeOptions    dedupe{};
+    engine::DeadLetterLimits dead_letters{};
+    engine::ParkedTypes      parked{};  // event types whose failures are parked
+    std::size_t              parked_max{1'000'000};
     graph::ConvictionFormula           conviction_formula{graph::ConvictionFormula::shrinkage};
     std::string              environment{"production"};  // shown by /health/detailed
 };

@@ -157,6 +157,9 @@ private:
         options.fold_threads = worker_count(config);
         options.seed = std::random_device{}();
         options.checkpoint = config.checkpoint;
+        options.dead_letters = config.dead_letters;
+        options.parked = config.parked;
+        options.parked_max = config.parked_max;
         return options;
     }
 

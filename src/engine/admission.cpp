@@ -152,6 +152,19 @@ void Admission::update_gates() noexcept
     if (is_closed != is_closed_.load(std::memory_order_relaxed)) is_closed_.store(is_closed, std::memory_order_relaxed);
 }
 
+Admission::Limits Admission::limits() const
+{
+    std::lock_guard lock(mutex_);
+    return limits_;
+}
+
+void Admission::set_limits(Limits limits)
+{
+    std::lock_guard lock(mutex_);
+    limits_ = limits;
+    update_gates();
+}
+
 Admission::Use Admission::use() const
 {
     std::lock_guard lock(mutex_);
@@ -166,10 +179,10 @@ Admission::Held Admission::held(Producer producer) const
 
 std::uint32_t Admission::excess(Tier tier) const
 {
+    std::lock_guard lock(mutex_);
     auto const close = limits_.percent[index(tier)];
     auto const reopen = close - std::min(close, limits_.reopen_points);
     auto const events_reopen = scaled(limits_.events, reopen), bytes_reopen = scaled(limits_.bytes, reopen);
-    std::lock_guard lock(mutex_);
     auto const by_places = use_.events > events_reopen ? use_.events - events_reopen : 0;
     auto const by_events = std::max<std::uint64_t>(by_places, backlog_excess(1));
     if (use_.bytes <= bytes_reopen || use_.events == 0) return static_cast<std::uint32_t>(by_events);

@@ -153,10 +153,13 @@ public:
     // LOW and NORMAL are refused while the disk is low.
     void close_for_disk(bool is_low) noexcept;
 
-    Use           use() const;
-    Held          held(Producer producer) const;
-    std::size_t   producers() const noexcept { return limits_.shares.size(); }
-    Limits const& limits() const noexcept { return limits_; }
+    Use         use() const;
+    Held        held(Producer producer) const;
+    std::size_t producers() const noexcept { return held_.size(); }
+    Limits      limits() const;
+
+    // From now on; what is in use beyond them stays. As many shares as before.
+    void set_limits(Limits limits);
 
     // Events that must be settled, or leave, before the tier reopens.
     std::uint32_t excess(Tier tier) const;
@@ -169,11 +172,11 @@ private:
     void                   update_gates() noexcept;
     void                   released() noexcept;
 
-    Limits const          limits_;
     mutable std::mutex    mutex_;  // guards what follows
+    Limits                limits_;
     Use                   use_;
     bool                  disk_is_low_{false};
-    std::vector<Held>     held_;  // by producer
+    std::vector<Held>     held_;  // by producer; as many as there were shares at first
     std::optional<Demand> expected_;
     std::function<void()> tell_;
     std::atomic<bool>     is_closed_{false};  // written under the lock

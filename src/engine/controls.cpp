@@ -11,6 +11,7 @@ namespace json = boost::json;
 namespace {
 
 Error bad(std::string detail) { return {Errc::invalid, "bad_control", std::move(detail)}; }
+Error unchanged(std::string detail) { return {Errc::invalid, "unchanged", std::move(detail)}; }
 
 std::optional<std::string> text_in(json::object const& object, std::string_view name)
 {
@@ -85,11 +86,12 @@ json::object to_json(Admission::Limits const& limits)
 
 Result<Admission::Limits> limits_in(json::object const& object)
 {
+    constexpr auto    bytes_max = std::uint64_t{64} << 30;
     Admission::Limits limits;
     auto const        events = number_in(object, "capacity"), bytes = number_in(object, "bytes");
     auto const* const percent = object.if_contains("tier_limits");
-    if (!events || *events == 0 || *events > 16'777'216 || !bytes || *bytes < (1u << 20))
-        return bad("limits are a capacity from 1 to 16777216 and at least a MiB of bytes");
+    if (!events || *events < 10 || *events > 4'000'000 || !bytes || *bytes < (1u << 20) || *bytes > bytes_max)
+        return bad("limits are a capacity from 10 to 4000000 and from 1 MiB to 64 GiB of bytes");
     limits.events = static_cast<std::uint32_t>(*events);
     limits.bytes = *bytes;
     if (percent == nullptr || !percent->is_array() || percent->get_array().size() != tier_count)
@@ -106,7 +108,7 @@ Result<> pause(std::set<std::string, std::less<>>& paused, std::string const& na
 {
     if (is_pause && !paused.contains(name) && paused.size() >= max) return bad("too many are paused already");
     if (is_pause ? !paused.insert(name).second : paused.erase(name) == 0)
-        return bad(name + (is_pause ? " is paused already" : " is not paused"));
+        return unchanged(name + (is_pause ? " is paused already" : " is not paused"));
     return {};
 }
 
@@ -124,7 +126,7 @@ Result<> Controls::change(State& state, std::string_view type, std::string_view 
         auto const at = std::find(std::begin(tier_names), std::end(tier_names), name);
         if (at == std::end(tier_names)) return bad("a tier is low, normal, high or critical");
         auto& paused = state.tiers[static_cast<std::size_t>(at - std::begin(tier_names))];
-        if (paused == is_pause) return bad("tier " + name + (is_pause ? " is paused already" : " is not paused"));
+        if (paused == is_pause) return unchanged("tier " + name + (is_pause ? " is paused already" : " is not paused"));
         paused = is_pause;
     } else if (type == control::type_paused || type == control::type_resumed) {
         auto const name = text_in(object, "event_type");
@@ -144,18 +146,21 @@ Result<> Controls::change(State& state, std::string_view type, std::string_view 
         if (!limits) return limits.error();
         state.limits = *limits;
     } else if (type == control::job_started) {
-        if (state.job && !state.job->is_stopped) return bad("one job at a time: stop the other first");
+        if (state.job && !state.job->is_stopped)
+            return Error{Errc::invalid, "job_running", "one job at a time: stop the other first"};
         auto job = job_in(object, sequence);
         if (!job) return job.error();
         state.job = std::move(*job);
     } else {
         auto const id = number_in(object, "job");
-        if (!state.job || id != number(state.job->id)) return bad("there is no such job");
+        if (!state.job || id != number(state.job->id))
+            return Error{Errc::invalid, "no_job", "there is no such job"};
         if (type == control::job_finished) {
             state.job.reset();
         } else if (type == control::job_stopped || type == control::job_resumed) {
             bool const stops = type == control::job_stopped;
-            if (state.job->is_stopped == stops) return bad(stops ? "it is stopped already" : "it is not stopped");
+            if (state.job->is_stopped == stops)
+                return unchanged(stops ? "it is stopped already" : "it is not stopped");
             state.job->is_stopped = stops;
         } else {
             return bad("nothing is known by " + std::string(type));

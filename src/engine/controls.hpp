@@ -65,7 +65,8 @@ public:
         std::optional<Job>                 job{};      // under way or stopped
     };
 
-    // Whether a record of that type and payload would change anything for the better; `invalid` says why not.
+    // Whether a record of that type and payload would change anything for the better; `invalid` says why not:
+    // bad_control, unchanged, job_running or no_job.
     Result<> check(std::string_view type, std::string_view payload) const;
 
     // One record, in the log's order; one that was applied before changes nothing.

@@ -12,7 +12,8 @@ Engine::Engine(Deps deps, EngineOptions options, Answered answered, Decided on_d
              [this](BlockRef block) { submit(std::move(block)); }}),
       dedupe_(parts.dedupe ? std::move(parts.dedupe) : std::make_unique<MemoryDedupe>()),
       watermark_(parts.watermark ? std::move(parts.watermark) : std::make_unique<DenseWatermark>()),
-      scheduler_(parts.scheduler ? std::move(parts.scheduler) : std::make_unique<LaneScheduler>(options.scheduler))
+      scheduler_(parts.scheduler ? std::move(parts.scheduler) : std::make_unique<LaneScheduler>(options.scheduler)),
+      workers_(Controls::workers_max), workers_wanted_(options.workers)
 {
     scheduler_->bind(admission_, breaker_);
     appender_ = std::make_unique<Appender>(
@@ -23,15 +24,26 @@ Engine::Engine(Deps deps, EngineOptions options, Answered answered, Decided on_d
                 decided(decision, lane, producer);
             },
             .ordered = [this](Block::Order const& order) { ordered(order); },
-            .controlled = [this](log::LoggedRecord const& record, Sequence sequence) { controlled(record, sequence); },
+            .controlled =
+                [this](log::LoggedRecord const& record, Sequence sequence) {
+                    controls_.apply(record.type(), record.payload(), sequence);
+                    controlled();
+                    if (record.type().ends_with("_resumed")) scheduler_->resume();
+                },
             .looked = [this](log::Space const& space) { looked(space); },
         });
-    for (std::size_t i = 0; i < options_.workers; ++i)
-        workers_.push_back(std::make_unique<Worker>(
+}
+
+Result<bool> Engine::work_step(std::size_t worker)
+{
+    auto& made = workers_[worker];
+    if (!made)
+        made = std::make_unique<Worker>(
             Worker::Deps{*scheduler_, deps_.log, deps_.graph, breaker_, *watermark_, admission_, *appender_,
                          counters_, deps_.clock, deps_.schemas, parking_, dead_letters_, options_.parked,
-                         deps_.gate != nullptr ? *deps_.gate : controls_, recent_stale_, suspects_.hand(i)},
-            options_.retry, options_.seed + i));
+                         deps_.gate != nullptr ? *deps_.gate : controls_, recent_stale_, suspects_.hand(worker)},
+            options_.retry, options_.seed + worker);
+    return made->step();
 }
 
 Result<Folded> Engine::recover(std::vector<Error>* refused)
@@ -60,6 +72,7 @@ Result<Folded> Engine::recover(std::vector<Error>* refused)
     add(counters_.stale, folded->stale);
     add(counters_.dead_lettered, folded->dead_lettered);
     add(counters_.parked, folded->parked);
+    controlled();
     return folded;
 }
 
@@ -79,15 +92,15 @@ Result<> Engine::decide_before_fold(Checkpoint const& checkpoint)
 {
     auto const guilty = suspects_.guilty();
     if (guilty.empty()) return {};
-    auto const known = deps_.log.decisions();
-    if (!known) return known.error();
     std::vector<log::Decision> decisions;
     for (auto const& suspect : guilty) {
-        auto const sequence = Sequence{suspect.sequence};
-        bool const is_decided = std::ranges::find(*known, sequence, &log::Decision::sequence) != known->end();
+        auto const  sequence = Sequence{suspect.sequence};
         auto const& position = checkpoint.position;
         bool const  is_folded = sequence > position.last || position.is_unsettled(sequence);
-        if (is_decided || !is_folded || sequence > deps_.log.last()) continue;
+        if (!is_folded || sequence > deps_.log.last()) continue;
+        auto const known = log::newest_verdict(deps_.log, sequence);
+        if (!known) return known.error();
+        if (*known) continue;
         auto const block = deps_.log.read(sequence);
         if (!block) return block.error();
         if (!*block) continue;
@@ -101,6 +114,20 @@ Result<> Engine::decide_before_fold(Checkpoint const& checkpoint)
             verdict_on(event, why, suspect.faults, deps_.clock.wall(), deps_.schemas, options_.parked));
     }
     return make_durable(decisions);
+}
+
+// What operators have set takes effect.
+void Engine::controlled()
+{
+    auto const state = controls_.state();
+    workers_wanted_.store(state.workers.value_or(options_.workers), std::memory_order_relaxed);
+    auto limits = options_.admission;
+    if (state.limits) {
+        limits.events = state.limits->events;
+        limits.bytes = state.limits->bytes;
+        limits.percent = state.limits->percent;
+    }
+    admission_.set_limits(std::move(limits));
 }
 
 // The head of a held lane has its verdict.
@@ -135,12 +162,6 @@ void Engine::ordered(Block::Order const& order)
         }
     }
     if (on_decided_) on_decided_(decision);
-}
-
-void Engine::controlled(log::LoggedRecord const& record, Sequence sequence)
-{
-    controls_.apply(record.type(), record.payload(), sequence);
-    if (record.type().ends_with("_resumed")) scheduler_->resume();
 }
 
 std::optional<Clock::Mono> Engine::next_due() const

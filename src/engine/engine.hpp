@@ -11,6 +11,7 @@
 #include "engine/worker.hpp"
 
 #include <array>
+#include <atomic>
 #include <memory>
 #include <vector>
 
@@ -79,7 +80,8 @@ public:
     }
 
     bool         append_step() { return appender_->step(); }
-    Result<bool> work_step(std::size_t worker) { return workers_[worker]->step(); }
+    // A worker's steps are one thread's. Any number below Controls::workers_max works, whatever workers() says.
+    Result<bool> work_step(std::size_t worker);
     bool         checkpoint_step() { return checkpointer_ && checkpointer_->step(); }
     // As Checkpointer::pause().
     std::chrono::nanoseconds checkpoint_pause() const
@@ -138,12 +140,15 @@ public:
     Admission&       admission() noexcept { return admission_; }
     Admission const& admission() const noexcept { return admission_; }
     Counters const&  counters() const noexcept { return counters_; }
-    std::size_t      workers() const noexcept { return workers_.size(); }
+    EngineOptions const& options() const noexcept { return options_; }
+
+    // How many workers are wanted now: as configured, or as an operator has set since.
+    std::size_t workers() const noexcept { return workers_wanted_.load(std::memory_order_relaxed); }
 
 private:
     void decided(log::Decision const& decision, LaneId lane, Producer producer);
     void ordered(Block::Order const& order);
-    void controlled(log::LoggedRecord const& record, Sequence sequence);
+    void controlled();
     void looked(log::Space const& space);
     Result<> decide_before_fold(Checkpoint const& checkpoint);
     Result<> make_durable(std::span<log::Decision const> decisions);
@@ -164,7 +169,8 @@ private:
     std::unique_ptr<Watermark>           watermark_;
     std::unique_ptr<Scheduler>           scheduler_;
     std::unique_ptr<Appender>            appender_;
-    std::vector<std::unique_ptr<Worker>> workers_;
+    std::vector<std::unique_ptr<Worker>> workers_;  // each made by the thread that takes its steps
+    std::atomic<std::size_t>             workers_wanted_;
     std::atomic<log::Space::Level>       space_level_{log::Space::Level::ok};
     std::atomic<std::uint64_t>           free_bytes_{0};
     std::atomic<bool>                    has_reserve_{true};

@@ -20,7 +20,8 @@ BlockRef make_control(std::string_view type, std::string_view payload, std::func
     return block;
 }
 
-Result<> Successors::add(Block& block, Sequence sequence, Wish const& wish, WallTime at)
+Result<> Successors::add(
+    Block& block, Sequence sequence, Wish const& wish, WallTime at, schema::DecodeError* why)
 {
     auto const stored = deps_.log.read(sequence);
     if (!stored) return stored.error();
@@ -58,6 +59,7 @@ Result<> Successors::add(Block& block, Sequence sequence, Wish const& wish, Wall
             record, is_redrive ? log::RecordKind::redrive : log::RecordKind::release,
             {.cause = sequence, .version = wish.as_new ? Sequence::none : version, .received_at = event.received_at},
             std::string_view(payload_).substr(0, size), block.data, decoded);
+        if (error && why != nullptr) *why = *error;
         if (error) return Error{Errc::invalid, error->code, error->detail};
         order.item = static_cast<std::uint32_t>(block.items.size());
         block.items.push_back({.offset = decoded.offset, .tier = decoded.tier});
@@ -98,6 +100,7 @@ bool Jobs::begin(Job const& job)
         current_->job.is_stopped = false;
         return false;
     }
+    if (current_) leave();  // stopped, and another took its place
     current_ = JobProgress{.job = job, .began = deps_.clock.wall()};
     cursor_ = Sequence::none;
     is_at_end_ = is_finishing_ = false;
@@ -215,6 +218,7 @@ bool Jobs::is_answered()
     }
     cursor_ = std::max(cursor_, under_way_.back());
     std::lock_guard const lock(mutex_);
+    totals_.done += answer->done;
     if (current_) current_->done += answer->done;
     return true;
 }
@@ -241,6 +245,12 @@ void Jobs::end()
     std::lock_guard const lock(mutex_);
     current_->is_finished = true;
     current_->ended = deps_.clock.wall();
+    leave();
+}
+
+// Under mutex_.
+void Jobs::leave()
+{
     ended_.push_front(std::move(*current_));
     current_.reset();
     if (ended_.size() > ended_max) ended_.pop_back();
@@ -250,7 +260,14 @@ void Jobs::leave_open(Sequence sequence, Error const& error)
 {
     std::lock_guard const lock(mutex_);
     ++current_->failed;
+    ++totals_.failed;
     current_->failure = std::to_string(number(sequence)) + ": " + error.reason + ": " + error.detail;
+}
+
+Jobs::Totals Jobs::totals() const
+{
+    std::lock_guard const lock(mutex_);
+    return totals_;
 }
 
 std::vector<JobProgress> Jobs::progress() const

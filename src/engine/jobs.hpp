@@ -42,8 +42,9 @@ public:
     };
 
     // Appends the order, and the record unless it is dropped, to the block's first request. `invalid`: no_event,
-    // no_processor, or why it cannot be decoded today.
-    Result<> add(Block& block, Sequence sequence, Wish const& wish, WallTime at);
+    // no_processor, or why it cannot be decoded today; then `why` has all of it.
+    Result<> add(
+        Block& block, Sequence sequence, Wish const& wish, WallTime at, schema::DecodeError* why = nullptr);
 
 private:
     Deps const      deps_;
@@ -74,6 +75,12 @@ public:
     // The job under way first, then the newest that ended since the start.
     std::vector<JobProgress> progress() const;
 
+    // Of all of them since the start.
+    struct Totals {
+        std::uint64_t done{0}, failed{0};
+    };
+    Totals totals() const;
+
 private:
     static constexpr std::size_t batch_max = 64;
     static constexpr std::size_t scan_max = 4'096;  // decisions looked at in one step
@@ -94,6 +101,7 @@ private:
     bool                  submit(std::vector<Sequence> const& sequences);
     void                  finish();
     void                  end();
+    void                  leave();
     void                  leave_open(Sequence sequence, Error const& error);
 
     Deps const deps_;
@@ -112,6 +120,7 @@ private:
     mutable std::mutex         mutex_;  // guards what is below
     std::optional<JobProgress> current_;
     std::deque<JobProgress>    ended_;
+    Totals                     totals_;
 };
 
 // A block that says what an operator did; `answered` as Block::answered.

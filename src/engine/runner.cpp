@@ -20,7 +20,8 @@ void Runner::start()
 {
     appender_ = std::thread([this] { append_loop(); });
     checkpointer_ = std::thread([this] { checkpoint_loop(); });
-    for (std::size_t i = 0; i < engine_.workers(); ++i) workers_.emplace_back([this, i] { work_loop(i); });
+    start_workers();
+    jobs_ = std::thread([this] { jobs_loop(); });
     ids_ = std::thread([this] { ids_loop(); });
 }
 
@@ -35,7 +36,9 @@ void Runner::stop()
 {
     stop_working_ = true;
     pushed_.raise();
+    wanted_.raise();
     stopped_.raise();
+    if (jobs_.joinable()) jobs_.join();
     if (checkpointer_.joinable()) checkpointer_.join();
     for (auto& worker : workers_)
         if (worker.joinable()) worker.join();
@@ -76,6 +79,10 @@ void Runner::work_loop(std::size_t worker)
     name_thread("worker");
     FaultStack const stack;
     while (!stop_working_) {
+        if (auto const before = wanted_.look(); worker >= engine_.workers()) {
+            if (!stop_working_) wanted_.wait(before, std::chrono::seconds(1));
+            continue;
+        }
         auto const seen = pushed_.look();
         bool const was_away = !engine_.graph_answers();
         auto const worked = engine_.work_step(worker);
@@ -86,6 +93,29 @@ void Runner::work_loop(std::size_t worker)
         auto limit = std::chrono::nanoseconds(std::chrono::seconds(1));
         if (auto const due = engine_.next_due()) limit = std::clamp(*due - clock_.now(), {}, limit);
         pushed_.wait(seen, limit);
+    }
+}
+
+// One that is not wanted any more rests.
+void Runner::start_workers()
+{
+    for (auto i = workers_.size(); i < engine_.workers(); ++i) workers_.emplace_back([this, i] { work_loop(i); });
+}
+
+void Runner::jobs_loop()
+{
+    name_thread("jobs");
+    constexpr auto pause = std::chrono::milliseconds(20);
+    auto const     seen = stopped_.look();
+    for (auto workers = engine_.workers(); !stop_working_;) {
+        if (workers != engine_.workers()) {
+            workers = engine_.workers();
+            start_workers();
+            wanted_.raise();
+        }
+        bool const worked = engine_.jobs_step();
+        if (engine_.append_waits()) submitted_.raise();
+        if (!worked) stopped_.wait(seen, pause);
     }
 }
 

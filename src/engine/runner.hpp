@@ -1,5 +1,5 @@
-// The engine's threads: one appends, one writes checkpoints, one writes ids away, the others work. Loops around
-// step(), waiting when a step finds nothing.
+// The engine's threads: one appends, one writes checkpoints, one writes ids away, one does jobs, the others work. Loops
+// around step(), waiting when a step finds nothing.
 #pragma once
 
 #include "engine/engine.hpp"
@@ -64,6 +64,8 @@ private:
     void work_loop(std::size_t worker);
     void checkpoint_loop();
     void ids_loop();
+    void jobs_loop();
+    void start_workers();
     void fail(Error const& error);
     void tell(char const* what, bool& is_failing, std::optional<Error> const& failure) const;
 
@@ -79,7 +81,9 @@ private:
     Signal                   stopped_;
     std::thread              appender_;
     std::thread              checkpointer_;
-    std::vector<std::thread> workers_;
+    std::thread              jobs_;
+    std::vector<std::thread> workers_;  // the jobs thread's, once it runs
+    Signal                   wanted_;   // another number of workers is
     Signal                   stop_ids_;
     std::thread              ids_;
 };

@@ -18,7 +18,8 @@ CHANGED = {
     "queue.tier_limits": "80,80,80,80", "queue.producer_share": "50", "queue.wait_ms": "0", "log.reserve_bytes": "0",
     "log.low_water_bytes": "1", "log.reserve_file_bytes": "1048576", "checkpoint.events": "1000",
     "checkpoint.interval": "7", "checkpoint.bytes_per_second": "1048576", "cache.max_keys": "0", "cache.max_bytes": "65536", "cache.ttl": "60",
-    "dedupe.memory_ids": "5000", "conviction.formula": "additive",
+    "dedupe.memory_ids": "5000", "dead_letter.max_events": "7", "dead_letter.max_bytes": "1048576",
+    "dead_letter.park": "a.b,c.d", "parked.max_events": "9", "conviction.formula": "additive",
     "environment": "007",
 }
 
