@@ -1,6 +1,7 @@
 #include "app/commands.hpp"
 #include "app/completion.hpp"
 #include "app/exit_codes.hpp"
+#include "app/operator_verbs.hpp"
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
@@ -99,6 +100,11 @@ int run(int argc, char** argv)
         option->capture_default_str();
     with_remote(bench_command);
     with_json(bench_command);
+    OperatorVerbs operators{.cli = cli, .with_remote = with_remote, .with_json = with_json};
+    add_dead_letter_verbs(operators);
+    add_parked_verbs(operators);
+    add_job_verbs(operators);
+    add_control_verbs(operators);
     auto* const replay_command = cli.add_subcommand("replay", "fold a log into an empty graph: speed and digest");
     with_settings(replay_command);
     with_json(replay_command);
@@ -170,6 +176,7 @@ int run(int argc, char** argv)
     if (*state_command) return state(remote, as_json);
     if (*ingest_command) return ingest(remote, input, batch, as_json);
     if (*tail_command) return tail(remote, following, as_json);
+    if (operators.chosen) return operators.chosen(remote, as_json);
     if (*bench_command) return bench(remote, load, as_json);
     return config_show(loaded, with_origin, as_json);
 }

@@ -8,6 +8,7 @@
 #include "engine/derived_dedupe.hpp"
 #include "engine/fold.hpp"
 #include "graph/resident_store.hpp"
+#include "http/record_json.hpp"
 #include "schema/syntax.hpp"
 
 #include <boost/json.hpp>
@@ -178,23 +179,6 @@ void print_part(char const* name, json::object const& part)
     fmt::print("\n");
 }
 
-// As ingest accepts it. Ids that the server made are left out: the same events get them again.
-void append_envelope(std::string& out, log::LoggedRecord const& record)
-{
-    out += R"({"event_type":)" + json::serialize(json::string(record.type()));
-    out += R"(,"did":)" + json::serialize(json::string(record.did()));
-    out += R"(,"priority":)" + std::to_string(index(record.tier()));
-    if (!record.stored_id().empty()) out += R"(,"event_id":)" + json::serialize(json::string(record.stored_id()));
-    if (record.header().rev != 0) out += R"(,"rev":")" + schema::format_tid(Revision{record.header().rev}) + '"';
-    out += R"(,"payload":)";
-    auto const at = out.size();
-    out += record.payload();
-    // Bare line ends stand between tokens only, and a line is an event.
-    std::replace_if(out.begin() + static_cast<std::ptrdiff_t>(at), out.end(),
-                    [](char c) { return c == '\n' || c == '\r'; }, ' ');
-    out += '}';
-}
-
 }  // namespace
 
 int verify(Config const& config, bool as_json)
@@ -269,11 +253,12 @@ int log_export(Config const& config, Selection const& selection)
             if (sequence < selection.from || sequence > selection.to) continue;
             if (!selection.type.empty() && record.type() != selection.type) continue;
             if (!selection.did.empty() && record.did() != selection.did) continue;
+            if (selection.bare && !log::is_accepted(record.kind())) continue;  // no producer sent it
             if (!selection.bare)
                 lines += fmt::format(
                     R"({{"sequence":{},"received_at":"{}","event_id":"{}","event":)", sequence,
                     schema::format_datetime((*block)->received_at()), record.id((*block)->sequence(i)));
-            append_envelope(lines, record);
+            http::append_envelope(lines, record);
             lines += selection.bare ? "\n" : "}\n";
         }
         if (std::fwrite(lines.data(), 1, lines.size(), stdout) != lines.size()) break;

@@ -76,8 +76,8 @@ public:
                   [this](engine::BlockRef block) { runner_.submit(std::move(block)); }, producers_,
                   {.line_wait = config.queue_wait}),
           tail_(io_, log_, clock_, {.readers_max = config.http_streams_max}),
-          api_({engine_, log_, *graph_, answers_, clock_, rates_, ingest_, background_, tail_,
-                [this] { return metrics(); }},
+          api_({engine_, log_, *graph_, answers_, clock_, rates_, ingest_, background_, tail_, schemas_,
+                [this](engine::BlockRef block) { runner_.submit(std::move(block)); }, [this] { return metrics(); }},
                api_options(config, producers_)),
           server_(io_, clock_, {},
                   {.on_head = [this](http::Request const& head) { return api_.on_head(head); },
@@ -202,7 +202,8 @@ private:
         }
         for (int const status : http::Counters::refusal_statuses)
             numbers.refused_unseen.emplace_back(status, http.refused_with(status));
-        return telemetry::metrics_text(engine_, *graph_, answers_, numbers, bytes_below(config_.data + "/log"));
+        return telemetry::metrics_text(engine_, *graph_, answers_, numbers, bytes_below(config_.data + "/log"),
+                                       clock_.wall());
     }
 
     void sample()

@@ -161,8 +161,8 @@ Admission::Limits Admission::limits() const
 void Admission::set_limits(Limits limits)
 {
     std::lock_guard lock(mutex_);
-    limits_ = limits;
-    update_gates();
+    limits_ = std::move(limits);
+    released();
 }
 
 Admission::Use Admission::use() const

@@ -30,6 +30,7 @@ std::span<Api::Route const> Api::routes()
     using enum Route::Access;
     constexpr auto event_max = schema::Decoder::event_bytes_max;
     constexpr auto batch_max = IngestLimits{}.batch_bytes_max;
+    constexpr std::size_t control_max = 16 * 1024;
     static constexpr Route all[] = {
         {"/internal/events", Method::post, key, &Api::ingest_single, event_max},
         {"/v1/events", Method::post, key, &Api::ingest_single, event_max},
@@ -37,6 +38,18 @@ std::span<Api::Route const> Api::routes()
         {"/v1/events/batch", Method::post, key, &Api::ingest_batch, batch_max, true},
         {"/internal/events/metrics", Method::get, key, &Api::event_metrics},
         {"/internal/events/dead-letter", Method::get, key, &Api::dead_letters},
+        {"/internal/events/dead-letter/groups", Method::get, key, &Api::dead_letter_groups},
+        {"/internal/events/dead-letter/redrive", Method::post, key, &Api::redrive, event_max},
+        {"/internal/events/dead-letter/drop", Method::post, key, &Api::drop, control_max},
+        {"/internal/events/dead-letter/*", Method::get, key, &Api::dead_letter},
+        {"/internal/events/parked", Method::get, key, &Api::parked},
+        {"/internal/events/parked/release", Method::post, key, &Api::release, control_max},
+        {"/internal/events/parked/drop", Method::post, key, &Api::drop_parked, control_max},
+        {"/internal/jobs", Method::get, key, &Api::jobs},
+        {"/internal/jobs/stop", Method::post, key, &Api::stop_job, control_max},
+        {"/internal/jobs/resume", Method::post, key, &Api::resume_job, control_max},
+        {"/internal/controls", Method::get, key, &Api::controls},
+        {"/internal/controls", Method::post, key, &Api::control, control_max},
         {"/health", Method::get, open, &Api::health},
         {"/health/ready", Method::get, open, &Api::ready},
         {"/health/detailed", Method::get, status, &Api::detailed},
@@ -109,7 +122,8 @@ double mean(std::uint64_t sum, std::uint64_t count, double unit)
 }  // namespace
 
 Api::Api(Deps deps, ApiOptions options)
-    : deps_(std::move(deps)), options_(std::move(options)), started_(deps_.clock.now())
+    : deps_(std::move(deps)), options_(std::move(options)), started_(deps_.clock.now()),
+      operations_({deps_.engine, deps_.log, deps_.graph, deps_.schemas, deps_.clock, deps_.background, deps_.submit})
 {
 }
 
@@ -228,45 +242,19 @@ json::object seven_fields(engine::Engine const& engine, Rates const& rates)
 
 void Api::event_metrics(Request&, Reply reply) { reply(answer(seven_fields(deps_.engine, deps_.rates))); }
 
-namespace {
-
-Response list_dead_letters(log::EventLog const& log, std::size_t limit)
-{
-    auto decisions = log.decisions();
-    if (!decisions) return problem(500, decisions.error().reason, "the decisions cannot be read");
-    std::erase_if(*decisions, [](auto const& d) { return d.verdict != log::Verdict::dead_letter; });
-    auto const count = decisions->size();
-
-    json::array events;  // the newest first
-    for (auto d = decisions->rbegin(); d != decisions->rend() && events.size() < limit; ++d) {
-        auto const block = log.read(d->sequence);
-        if (!block || !*block) continue;
-        auto const record = (*block)->record(number(d->sequence) - number((*block)->first()));
-        events.push_back({
-            {"event_id", record.id(d->sequence)}, {"sequence", number(d->sequence)}, {"event_type", record.type()},
-            {"did", record.did()}, {"retry_count", d->attempts == 0 ? 0 : d->attempts - 1},
-            {"timestamp", schema::format_datetime((*block)->received_at())}, {"reason", d->reason},
-            {"stages", {{{"stage", "processing"}, {"timestamp", schema::format_datetime(d->at)}, {"success", false},
-                         {"error", d->detail}}}},
-        });
-    }
-    return answer(json::object{{"count", count}, {"events", std::move(events)}});
-}
-
-}  // namespace
-
-void Api::dead_letters(Request& request, Reply reply)
-{
-    auto const query = Query::parse(request.query);
-    if (!query || !query->only({"limit"})) return reply(problem(400, "bad_query", "only ?limit is known"));
-    std::size_t limit = 100;
-    if (auto const text = query->get("limit")) {
-        auto const [end, error] = std::from_chars(text->data(), text->data() + text->size(), limit);
-        if (error != std::errc{} || end != text->data() + text->size() || limit == 0 || limit > 1000)
-            return reply(problem(400, "bad_query", "limit is a number from 1 to 1000"));
-    }
-    deps_.background.run(std::move(reply), [&log = deps_.log, limit] { return list_dead_letters(log, limit); });
-}
+void Api::dead_letters(Request& r, Reply reply) { operations_.dead_letters(r, std::move(reply)); }
+void Api::dead_letter_groups(Request& r, Reply reply) { operations_.dead_letter_groups(r, std::move(reply)); }
+void Api::dead_letter(Request& r, Reply reply) { operations_.dead_letter(r, std::move(reply)); }
+void Api::redrive(Request& r, Reply reply) { operations_.redrive(r, std::move(reply)); }
+void Api::drop(Request& r, Reply reply) { operations_.drop(r, std::move(reply)); }
+void Api::parked(Request& r, Reply reply) { operations_.parked(r, std::move(reply)); }
+void Api::release(Request& r, Reply reply) { operations_.release(r, std::move(reply)); }
+void Api::drop_parked(Request& r, Reply reply) { operations_.drop_parked(r, std::move(reply)); }
+void Api::jobs(Request& r, Reply reply) { operations_.jobs(r, std::move(reply)); }
+void Api::stop_job(Request& r, Reply reply) { operations_.stop_job(r, std::move(reply)); }
+void Api::resume_job(Request& r, Reply reply) { operations_.resume_job(r, std::move(reply)); }
+void Api::controls(Request& r, Reply reply) { operations_.controls(r, std::move(reply)); }
+void Api::control(Request& r, Reply reply) { operations_.control(r, std::move(reply)); }
 
 void Api::health(Request&, Reply reply)
 {
@@ -321,8 +309,11 @@ void Api::detailed(Request&, Reply reply)
     auto const answered = deps_.answers.counts();
     auto const hit_rate = mean(answered.hits, answered.hits + answered.misses, 1);
     auto const megabytes = static_cast<double>(kept.bytes) / 1e6;
+    auto const letters = deps_.engine.dead_letters().stats();
+    json::array reasons;
+    if (letters.is_full) reasons.emplace_back("dead_letters_full");
     reply(answer(json::object{
-        {"status", word(checks.ready())},
+        {"status", word(checks.ready() && !letters.is_full)},
         {"uptime_seconds", uptime},
         {"version", options_.version},
         {"environment", options_.environment},
@@ -339,8 +330,8 @@ void Api::detailed(Request&, Reply reply)
           {"disk",
            {{"status", word(space.level)}, {"free_bytes", space.free_bytes}, {"has_reserve", space.has_reserve}}},
           {"event_pipeline",
-           {{"status", word(checks.pipeline)}, {"metrics", seven_fields(deps_.engine, deps_.rates)},
-            {"dead_letter_count", engine::get(c.dead_lettered)}}}}},
+           {{"status", word(checks.pipeline && !letters.is_full)}, {"metrics", seven_fields(deps_.engine, deps_.rates)},
+            {"dead_letter_count", letters.count}, {"reasons", std::move(reasons)}}}}},
         {"timestamp", schema::format_datetime(deps_.clock.wall())}}));
 }
 

@@ -6,6 +6,7 @@
 #include "graph/conviction.hpp"
 #include "http/background.hpp"
 #include "http/ingest.hpp"
+#include "http/operations.hpp"
 #include "http/producer.hpp"
 #include "http/rates.hpp"
 #include "http/server.hpp"
@@ -39,6 +40,8 @@ public:
         Ingest&                      ingest;
         Background&                  background;  // reads of the log; stopped before the others go
         Tail&                        tail;
+        schema::SchemaSet const&     schemas;
+        std::function<void(engine::BlockRef)> submit;  // as Operations has it
         std::function<std::string()> metrics;  // the text of /metrics
     };
 
@@ -62,6 +65,18 @@ private:
     void ingest_batch(Request& request, Reply reply);
     void event_metrics(Request& request, Reply reply);
     void dead_letters(Request& request, Reply reply);
+    void dead_letter_groups(Request& request, Reply reply);
+    void dead_letter(Request& request, Reply reply);
+    void redrive(Request& request, Reply reply);
+    void drop(Request& request, Reply reply);
+    void parked(Request& request, Reply reply);
+    void release(Request& request, Reply reply);
+    void drop_parked(Request& request, Reply reply);
+    void jobs(Request& request, Reply reply);
+    void stop_job(Request& request, Reply reply);
+    void resume_job(Request& request, Reply reply);
+    void controls(Request& request, Reply reply);
+    void control(Request& request, Reply reply);
     void health(Request& request, Reply reply);
     void ready(Request& request, Reply reply);
     void detailed(Request& request, Reply reply);
@@ -76,6 +91,7 @@ private:
     Deps const        deps_;
     ApiOptions const  options_;
     Clock::Mono const started_;
+    Operations        operations_;
     bool              draining_{false};
 };
 

@@ -14,12 +14,12 @@ char const* title(int status)
     case 403: return "Not allowed";
     case 404: return "Not found";
     case 405: return "Method not allowed";
-    case 409: return "Same id, other content";
+    case 409: return "Conflict";
     case 410: return "No longer there";
     case 413: return "Too large";
     case 415: return "Unsupported media type";
     case 421: return "Unknown host";
-    case 422: return "Invalid event";
+    case 422: return "Invalid";
     case 429: return "Your own limit";
     case 503: return "Not accepted for now";
     default: return "Error";

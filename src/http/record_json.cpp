@@ -4,6 +4,8 @@
 
 #include <boost/json.hpp>
 
+#include <algorithm>
+
 namespace sluice::http {
 
 namespace json = boost::json;
@@ -69,6 +71,22 @@ json::object attestation_json(Record const& record)
         {"suggested_strength", integer(record, f::suggested_strength)}, {"created_at", time(record, f::created_at)}};
     add_version(object, record);
     return object;
+}
+
+void append_envelope(std::string& out, log::LoggedRecord const& record)
+{
+    out += R"({"event_type":)" + json::serialize(json::string(record.type()));
+    out += R"(,"did":)" + json::serialize(json::string(record.did()));
+    out += R"(,"priority":)" + std::to_string(index(record.tier()));
+    if (!record.stored_id().empty()) out += R"(,"event_id":)" + json::serialize(json::string(record.stored_id()));
+    if (record.header().rev != 0) out += R"(,"rev":")" + schema::format_tid(Revision{record.header().rev}) + '"';
+    out += R"(,"payload":)";
+    auto const at = out.size();
+    out += record.payload();
+    // Bare line ends stand between tokens only, and a line is an event.
+    std::replace_if(out.begin() + static_cast<std::ptrdiff_t>(at), out.end(),
+                    [](char c) { return c == '\n' || c == '\r'; }, ' ');
+    out += '}';
 }
 
 }  // namespace sluice::http

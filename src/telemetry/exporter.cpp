@@ -3,8 +3,10 @@
 #include <prometheus/metric_family.h>
 #include <prometheus/text_serializer.h>
 
-#include <string>
+#include <algorithm>
+#include <functional>
 #include <limits>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -86,11 +88,47 @@ private:
     std::vector<MetricFamily> families_;
 };
 
+// What waits for an operator, and the jobs that take it up.
+void add_taken_up(Families& f, engine::Engine const& engine, WallTime now)
+{
+    auto const num = [](std::uint64_t n) { return static_cast<double>(n); };
+    auto const age = [&](std::optional<WallTime> since) {
+        return since && now > *since ? seconds(std::chrono::nanoseconds(now - *since)) : 0;
+    };
+    auto const  letters = engine.dead_letters().stats();
+    auto const& limits = engine.dead_letters().limits();
+    f.gauge("sluice_dead_letters", "Open dead letters.", {{num(letters.count)}});
+    f.gauge("sluice_dead_letters_limit", "How many there may be.", {{num(limits.events)}});
+    f.gauge("sluice_dead_letters_bytes", "Bytes of open dead letters.", {{num(letters.bytes)}});
+    f.gauge("sluice_dead_letters_bytes_limit", "How many there may be.", {{num(limits.bytes)}});
+    f.gauge("sluice_dead_letters_full", "1 while lanes wait since there is no room.", {{letters.is_full ? 1.0 : 0.0}});
+    f.gauge("sluice_dead_letters_oldest_age_seconds", "Age of the oldest open verdict.", {{age(letters.oldest)}});
+    constexpr std::size_t reasons_max = 20;
+    std::vector<Sample>   by_reason;
+    double                others = 0;
+    for (auto const& [reason, count] : letters.by_reason) by_reason.push_back({num(count), reason});
+    std::ranges::stable_sort(by_reason, std::greater{}, &Sample::value);
+    for (auto i = reasons_max; i < by_reason.size(); ++i) others += by_reason[i].value;
+    if (by_reason.size() > reasons_max) by_reason.resize(reasons_max);
+    if (others != 0) by_reason.push_back({others, "other"});
+    f.gauge("sluice_dead_letters_by_reason", "Open dead letters, by reason.", by_reason, "reason");
+
+    std::optional<WallTime> oldest;
+    for (auto const& [type, waiting] : engine.parking().by_type())
+        oldest = oldest ? std::min(*oldest, waiting.oldest) : waiting.oldest;
+    f.gauge("sluice_parked_oldest_age_seconds", "Age of the oldest parked event.", {{age(oldest)}});
+    auto const totals = engine.jobs().totals();
+    auto const job = engine.controls().state().job;
+    f.counter("sluice_job_events_total", "Events that jobs took up, or had to leave, since the start.",
+              {{num(totals.done), "done"}, {num(totals.failed), "failed"}}, "result");
+    f.gauge("sluice_jobs_active", "1 while a job is under way.", {{job && !job->is_stopped ? 1.0 : 0.0}});
+}
+
 }  // namespace
 
 std::string metrics_text(
     engine::Engine const& engine, graph::GraphStore const& graph, cache::Answers const& answers,
-    HttpNumbers const& http, std::uint64_t log_disk_bytes)
+    HttpNumbers const& http, std::uint64_t log_disk_bytes, WallTime now)
 {
     auto const& c = engine.counters();
     auto const  state = engine.state();
@@ -110,6 +148,7 @@ std::string metrics_text(
               {{num(state.stale)}});
     f.counter("sluice_events_dead_lettered_total", "Dead-letter verdicts.", {{num(state.dead_lettered)}});
     f.gauge("sluice_events_parked", "Events that wait for a processor.", {{num(state.parked)}});
+    add_taken_up(f, engine, now);
     f.counter("sluice_retries_total", "Events tried again after a failure of a store.",
               {{num(engine::get(c.retries))}});
     std::vector<Sample> admitted, held, refused, refused_of;

@@ -35,6 +35,6 @@ struct HttpNumbers {
 // Any thread.
 std::string metrics_text(
     engine::Engine const& engine, graph::GraphStore const& graph, cache::Answers const& answers,
-    HttpNumbers const& http, std::uint64_t log_disk_bytes);
+    HttpNumbers const& http, std::uint64_t log_disk_bytes, WallTime now);
 
 }  // namespace sluice::telemetry

@@ -187,8 +187,9 @@ std::filesystem::path key_file(std::filesystem::path const& data);
 Json state(Http& http);
 // `GET /v1/state` once nothing is pending.
 Json settled_state(Http& http, std::chrono::seconds limit = patience);
-// accepted = applied + dead-lettered + parked + pending
-void expect_numbers_add_up(Json const& state);
+// accepted = applied + dead-lettered + parked + pending. `others` of the log's records are no accepted events: they are
+// controls, or copies of parked events.
+void expect_numbers_add_up(Json const& state, std::uint64_t others = 0);
 // `sluice replay --data` as JSON.
 Json replay(std::filesystem::path const& data);
 
