@@ -52,6 +52,7 @@ void add_control_verbs(OperatorVerbs& verbs)
          {Noun{"tier", "what is served first", "TIER", "tier"}, Noun{"type", "event types", "TYPE", "event_type"},
           Noun{"lane", "repositories", "DID", "did"}}) {
         auto* const noun = verbs.noun(name, help);
+        if (noun->get_name() == "lane") add_lane_list(verbs, noun);
         for (auto const* const verb : {"pause", "resume"}) {
             auto* const command = verbs.add(
                 noun, verb, verb == std::string_view("pause") ? "apply no such events until it is resumed" : "go on",

@@ -55,6 +55,7 @@ public:
 
     void start();
     void submit(BlockRef block);  // any thread
+    void wake_appender() { submitted_.raise(); }  // any thread: something other than a block waits for it
 
     // Everything submitted is appended and answered; workers finish what they have in hand. Idempotent.
     void stop();

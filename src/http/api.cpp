@@ -42,6 +42,9 @@ std::span<Api::Route const> Api::routes()
         {"/internal/events/dead-letter/redrive", Method::post, key, &Api::redrive, event_max},
         {"/internal/events/dead-letter/drop", Method::post, key, &Api::drop, control_max},
         {"/internal/events/dead-letter/*", Method::get, key, &Api::dead_letter},
+        {"/internal/events/by-sequence/*", Method::get, key, &Api::event_by_sequence},
+        {"/internal/events/by-id", Method::get, key, &Api::event_by_id},
+        {"/internal/lanes", Method::get, key, &Api::lanes},
         {"/internal/events/parked", Method::get, key, &Api::parked},
         {"/internal/events/parked/release", Method::post, key, &Api::release, control_max},
         {"/internal/events/parked/drop", Method::post, key, &Api::drop_parked, control_max},
@@ -123,7 +126,9 @@ double mean(std::uint64_t sum, std::uint64_t count, double unit)
 
 Api::Api(Deps deps, ApiOptions options)
     : deps_(std::move(deps)), options_(std::move(options)), started_(deps_.clock.now()),
-      operations_({deps_.engine, deps_.log, deps_.graph, deps_.schemas, deps_.clock, deps_.background, deps_.submit})
+      operations_({deps_.engine, deps_.log, deps_.graph, deps_.schemas, deps_.clock, deps_.background, deps_.submit}),
+      inspection_({deps_.engine, deps_.log, deps_.graph, deps_.schemas, deps_.clock, deps_.background,
+                   deps_.wake_appender})
 {
 }
 
@@ -247,6 +252,9 @@ void Api::dead_letter_groups(Request& r, Reply reply) { operations_.dead_letter_
 void Api::dead_letter(Request& r, Reply reply) { operations_.dead_letter(r, std::move(reply)); }
 void Api::redrive(Request& r, Reply reply) { operations_.redrive(r, std::move(reply)); }
 void Api::drop(Request& r, Reply reply) { operations_.drop(r, std::move(reply)); }
+void Api::event_by_sequence(Request& r, Reply reply) { inspection_.by_sequence(r, std::move(reply)); }
+void Api::event_by_id(Request& r, Reply reply) { inspection_.by_id(r, std::move(reply)); }
+void Api::lanes(Request& r, Reply reply) { inspection_.lanes(r, std::move(reply)); }
 void Api::parked(Request& r, Reply reply) { operations_.parked(r, std::move(reply)); }
 void Api::release(Request& r, Reply reply) { operations_.release(r, std::move(reply)); }
 void Api::drop_parked(Request& r, Reply reply) { operations_.drop_parked(r, std::move(reply)); }
@@ -299,7 +307,15 @@ void Api::ready(Request&, Reply reply)
     reply(std::move(response));
 }
 
+// Stuck lanes are named by what the log has at their heads.
 void Api::detailed(Request&, Reply reply)
+{
+    auto lanes = deps_.engine.lanes();
+    if (lanes.stuck.empty()) return reply(detailed(lanes));
+    deps_.background.run(std::move(reply), [this, stuck = std::move(lanes)] { return detailed(stuck); });
+}
+
+Response Api::detailed(engine::LaneStats const& lanes) const
 {
     auto const checks = check(deps_.engine, draining_);
     auto const  space = deps_.engine.space();
@@ -312,14 +328,18 @@ void Api::detailed(Request&, Reply reply)
     auto const letters = deps_.engine.dead_letters().stats();
     json::array reasons;
     if (letters.is_full) reasons.emplace_back("dead_letters_full");
-    reply(answer(json::object{
-        {"status", word(checks.ready() && !letters.is_full)},
+    if (!deps_.engine.parking().has_room()) reasons.emplace_back("parked_full");
+    if (!deps_.engine.graph_answers()) reasons.emplace_back("graph_unavailable");
+    if (!lanes.stuck.empty()) reasons.emplace_back("lanes_stuck");
+    bool const is_well = reasons.empty();
+    return answer(json::object{
+        {"status", word(checks.ready() && is_well)},
         {"uptime_seconds", uptime},
         {"version", options_.version},
         {"environment", options_.environment},
         {"dependencies",
          {{"database",
-           {{"status", word(checks.database)}, {"backend", "embedded"},
+           {{"status", word(checks.database && deps_.engine.graph_answers())}, {"backend", "embedded"},
             {"latency_ms", mean(engine::get(c.commit_ns), engine::get(c.commits), 1e6)}}},
           {"cache",
            {{"status", "healthy"}, {"backend", deps_.answers.keeps() ? "memory" : "none"}, {"has_fallback", false},
@@ -330,9 +350,10 @@ void Api::detailed(Request&, Reply reply)
           {"disk",
            {{"status", word(space.level)}, {"free_bytes", space.free_bytes}, {"has_reserve", space.has_reserve}}},
           {"event_pipeline",
-           {{"status", word(checks.pipeline && !letters.is_full)}, {"metrics", seven_fields(deps_.engine, deps_.rates)},
-            {"dead_letter_count", letters.count}, {"reasons", std::move(reasons)}}}}},
-        {"timestamp", schema::format_datetime(deps_.clock.wall())}}));
+           {{"status", word(checks.pipeline && is_well)}, {"metrics", seven_fields(deps_.engine, deps_.rates)},
+            {"dead_letter_count", letters.count}, {"reasons", std::move(reasons)},
+            {"stuck_lanes", stuck_lanes(lanes, deps_.log)}}}}},
+        {"timestamp", schema::format_datetime(deps_.clock.wall())}});
 }
 
 void Api::metrics(Request&, Reply reply)

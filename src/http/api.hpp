@@ -6,6 +6,7 @@
 #include "graph/conviction.hpp"
 #include "http/background.hpp"
 #include "http/ingest.hpp"
+#include "http/inspection.hpp"
 #include "http/operations.hpp"
 #include "http/producer.hpp"
 #include "http/rates.hpp"
@@ -42,6 +43,7 @@ public:
         Tail&                        tail;
         schema::SchemaSet const&     schemas;
         std::function<void(engine::BlockRef)> submit;  // as Operations has it
+        std::function<void()>        wake_appender;    // as Inspection has it
         std::function<std::string()> metrics;  // the text of /metrics
     };
 
@@ -69,6 +71,9 @@ private:
     void dead_letter(Request& request, Reply reply);
     void redrive(Request& request, Reply reply);
     void drop(Request& request, Reply reply);
+    void event_by_sequence(Request& request, Reply reply);
+    void event_by_id(Request& request, Reply reply);
+    void lanes(Request& request, Reply reply);
     void parked(Request& request, Reply reply);
     void release(Request& request, Reply reply);
     void drop_parked(Request& request, Reply reply);
@@ -80,6 +85,7 @@ private:
     void health(Request& request, Reply reply);
     void ready(Request& request, Reply reply);
     void detailed(Request& request, Reply reply);
+    Response detailed(engine::LaneStats const& lanes) const;
     void metrics(Request& request, Reply reply);
     void state(Request& request, Reply reply);
     void relationship(Request& request, Reply reply);
@@ -92,6 +98,7 @@ private:
     ApiOptions const  options_;
     Clock::Mono const started_;
     Operations        operations_;
+    Inspection        inspection_;
     bool              draining_{false};
 };
 

@@ -35,6 +35,15 @@ std::vector<Sample> by_tier(auto const& value)
     return samples;
 }
 
+using DelaysOfTiers = std::array<engine::Delays const*, tier_count>;
+
+DelaysOfTiers by_tier_of(std::array<engine::Delays, tier_count> const& delays)
+{
+    DelaysOfTiers pointers{};
+    for (std::size_t t = 0; t < tier_count; ++t) pointers[t] = &delays[t];
+    return pointers;
+}
+
 class Families {
 public:
     void counter(
@@ -48,7 +57,7 @@ public:
         add(name, help, MetricType::Gauge, samples, label);
     }
     // One histogram a tier, the most important first.
-    void histogram(char const* name, char const* help, std::array<engine::Delays, tier_count> const& delays)
+    void histogram(char const* name, char const* help, DelaysOfTiers const& delays)
     {
         MetricFamily family{.name = name, .help = help, .type = MetricType::Histogram, .metric = {}};
         for (std::size_t t = tier_count; t-- > 0;) {
@@ -56,13 +65,13 @@ public:
             metric.label.push_back({"tier", std::string(tier_names[t])});
             auto& histogram = metric.histogram;
             for (std::size_t i = 0; i < engine::Delays::bucket_count; ++i) {
-                histogram.sample_count += delays[t].count(i);
+                histogram.sample_count += delays[t]->count(i);
                 bool const last = i + 1 == engine::Delays::bucket_count;
                 auto const bound =
                     last ? std::numeric_limits<double>::infinity() : seconds(engine::Delays::upper(i));
                 histogram.bucket.push_back({.cumulative_count = histogram.sample_count, .upper_bound = bound});
             }
-            histogram.sample_sum = seconds(delays[t].total());
+            histogram.sample_sum = seconds(delays[t]->total());
             family.metric.push_back(std::move(metric));
         }
         families_.push_back(std::move(family));
@@ -124,6 +133,36 @@ void add_taken_up(Families& f, engine::Engine const& engine, WallTime now)
     f.gauge("sluice_jobs_active", "1 while a job is under way.", {{job && !job->is_stopped ? 1.0 : 0.0}});
 }
 
+// What keeps a failure to itself.
+void add_containment(Families& f, engine::Engine const& engine, engine::LaneStats const& lanes)
+{
+    auto const num = [](std::uint64_t n) { return static_cast<double>(n); };
+    constexpr std::array<char const*, engine::lane_state_count> states{"ready", "running", "retrying", "held", "paused"};
+    std::vector<Sample> by_state;
+    for (std::size_t i = 0; i < states.size(); ++i) by_state.push_back({num(lanes.states[i].lanes), states[i]});
+    f.gauge("sluice_lanes_by_state", "Lanes with pending events, by what they do.", by_state, "state");
+    f.gauge("sluice_lanes_stuck", "Lanes that do not move although they could; at most 8 are looked for.",
+            {{num(lanes.stuck.size())}});
+    f.gauge("sluice_retries_waiting", "Lanes whose retry is due and has no budget yet.",
+            {{num(lanes.waiting_for_budget)}});
+    f.gauge("sluice_service_rate", "Events settled per second, lately.", {{lanes.rate}});
+    f.gauge("sluice_backlog_events", "Pending events that are read from the log again when their turn comes.",
+            {{num(lanes.backlog)}});
+    f.gauge("sluice_backlog_entries", "Entries in use; a lane with a backlog counts as several.",
+            {{num(engine.admission().use().backlog)}});
+    f.gauge("sluice_backlog_entries_max", "Entries there are.", {{num(engine.admission().limits().backlog)}});
+    auto const breaker = engine.graph_breaker();
+    f.gauge("sluice_breaker_state", "0 closed, 1 open, 2 probing, by dependency.",
+            {{num(static_cast<std::uint64_t>(breaker.state)), breaker.name}}, "dependency");
+    f.counter("sluice_breaker_opened_total", "How often it opened since the start.",
+              {{num(breaker.opened), breaker.name}}, "dependency");
+    f.counter("sluice_breaker_probes_total", "Probes sent while it was open.", {{num(breaker.probes), breaker.name}},
+              "dependency");
+    f.counter("sluice_breaker_failures_total", "Answers that the dependency is unavailable.",
+              {{num(breaker.failures), breaker.name}}, "dependency");
+    f.gauge("sluice_workers", "Workers wanted.", {{num(engine.workers())}});
+}
+
 }  // namespace
 
 std::string metrics_text(
@@ -172,19 +211,31 @@ std::string metrics_text(
     f.gauge("sluice_line_bytes", "Bytes of their events.", {{num(http.line_bytes)}});
     if (http.line_waits != nullptr)
         f.histogram("sluice_line_seconds", "How long requests stood in line, placed in the end or not, by tier.",
-                    *http.line_waits);
+                    by_tier_of(*http.line_waits));
     std::vector<Sample> unseen;
     for (auto const& [status, count] : http.refused_unseen) unseen.push_back({num(count), std::to_string(status)});
     f.counter("sluice_http_refused_total", "Requests refused at their head or by the transport, by status.", unseen,
               "status");
     f.gauge("sluice_pending_events", "Durable events not settled yet, by tier.",
             by_tier([&](std::size_t t) { return num(state.pending[t]); }), "tier");
-    f.gauge("sluice_oldest_wait_seconds", "Age of the oldest waiting lane head, by its tier.",
+    f.gauge("sluice_oldest_age_seconds", "Age of the oldest lane head, blocked ones included, by its tier.",
+            by_tier([&](std::size_t t) { return seconds(lanes.oldest_age[t]); }), "tier");
+    f.gauge("sluice_oldest_wait_seconds", "Age of the oldest lane head that could run, by its tier.",
             by_tier([&](std::size_t t) { return seconds(lanes.oldest_wait[t]); }), "tier");
+    f.gauge("sluice_lag_seconds", "How long it takes to work off a tier and those above it, at the measured rate.",
+            by_tier([&](std::size_t t) { return seconds(lanes.lag[t]); }), "tier");
+    f.gauge("sluice_wait_bound_seconds",
+            "No lane that can run waits longer: max_wait + backlog / (service rate / 8); +Inf while nothing is served.",
+            by_tier([&](std::size_t t) {
+                bool const is_served = lanes.wait_bound[t] != std::chrono::nanoseconds::max();
+                return is_served ? seconds(lanes.wait_bound[t]) : std::numeric_limits<double>::infinity();
+            }), "tier");
     f.gauge("sluice_tier_closed", "1 while a tier is refused.",
             by_tier([&](std::size_t t) { return num(use.closed[t]); }), "tier");
     f.gauge("sluice_lanes", "Lanes with pending events.", {{num(lanes.lanes)}});
-    f.gauge("sluice_lanes_blocked", "Lanes that wait for a retry or a decision.", {{num(lanes.blocked)}});
+    f.gauge("sluice_lanes_blocked", "Lanes that wait for a retry, a decision, or the end of a pause.",
+            {{num(lanes.blocked)}});
+    add_containment(f, engine, lanes);
     f.gauge("sluice_admission_events", "Places in use.", {{num(use.events)}});
     f.gauge("sluice_admission_events_max", "Places there are.", {{num(engine.admission().limits().events)}});
     f.gauge("sluice_admission_bytes", "Bytes of resident events.", {{num(use.bytes)}});
@@ -214,7 +265,10 @@ std::string metrics_text(
             {{num(number(checkpoints.position))}});
     f.gauge("sluice_checkpoint_bytes", "Size of the last checkpoint.", {{num(checkpoints.bytes)}});
     f.gauge("sluice_checkpoint_seconds", "How long the last checkpoint took.", {{seconds(checkpoints.nanoseconds)}});
-    f.histogram("sluice_projection_seconds", "From durable to applied, by tier.", c.delays);
+    f.histogram("sluice_projection_seconds", "From durable to applied, by tier.", by_tier_of(c.delays));
+    DelaysOfTiers waits{};
+    for (std::size_t t = 0; t < tier_count; ++t) waits[t] = &engine.waits(Tier{static_cast<std::uint8_t>(t)});
+    f.histogram("sluice_wait_seconds", "How long lanes waited for a worker, by the tier they were served for.", waits);
     auto const ids = engine.ids();
     f.gauge("sluice_dedupe_memory_ids", "Event ids in memory.", {{num(ids.memory_ids)}});
     f.gauge("sluice_dedupe_memory_bytes", "Bytes of their tables.", {{num(ids.memory_bytes)}});
