@@ -82,7 +82,7 @@ protected:
         FaultStack const        stack;
         app::FaultNote const    note((*in_hand)->bytes());
         engine::Engine          engine(
-            {**log, graph, schemas, clock, nullptr, (*in_hand)->bytes()}, {.workers = 2, .fold_threads = 2},
+            {**log, graph, schemas, clock, nullptr, nullptr, (*in_hand)->bytes()}, {.workers = 2, .fold_threads = 2},
             [](auto const&) {});
         if (!engine.recover()) return 3;
         if ((*log)->last() == Sequence::none) {
