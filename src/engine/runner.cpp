@@ -79,8 +79,9 @@ void Runner::work_loop(std::size_t worker)
     name_thread("worker");
     FaultStack const stack;
     while (!stop_working_) {
-        if (auto const before = wanted_.look(); worker >= engine_.workers()) {
-            if (!stop_working_) wanted_.wait(before, std::chrono::seconds(1));
+        if (worker >= engine_.workers()) {
+            auto const before = wanted_.look();
+            if (worker >= engine_.workers() && !stop_working_) wanted_.wait(before, std::chrono::seconds(1));
             continue;
         }
         auto const seen = pushed_.look();
@@ -107,7 +108,7 @@ void Runner::jobs_loop()
     name_thread("jobs");
     constexpr auto pause = std::chrono::milliseconds(20);
     auto const     seen = stopped_.look();
-    for (auto workers = engine_.workers(); !stop_working_;) {
+    for (std::size_t workers = 0; !stop_working_;) {
         if (workers != engine_.workers()) {
             workers = engine_.workers();
             start_workers();

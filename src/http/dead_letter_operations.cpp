@@ -177,10 +177,10 @@ void Operations::dead_letter(Request& request, Reply reply)
 
 Response Operations::show(Sequence sequence)
 {
-    auto const&  open = deps_.engine.dead_letters();
-    Filter const upto{.through = sequence};
-    auto const   items = open.list(upto, Sequence{number(sequence) - 1}, 1, false);
-    if (items.empty()) {
+    auto const& open = deps_.engine.dead_letters();
+    auto const  items = open.is_open(sequence) ? open.list({}, Sequence{number(sequence) - 1}, 1, false)
+                                               : std::vector<engine::DeadLetters::Item>{};
+    if (items.empty() || items.front().sequence != sequence) {
         auto response = not_open(sequence, log::Verdict::dead_letter);
         if (response.status == 409) response.status = 404;
         return response;

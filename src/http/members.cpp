@@ -27,7 +27,7 @@ void Document::fail(std::string pointer, std::string code, std::string detail)
 
 std::optional<Problem> Document::problem() const
 {
-    if (!not_json_.empty()) return Problem{.status = 400, .error = "not_json", .detail = not_json_};
+    if (!not_json_.empty()) return Problem{.status = 400, .error = "bad_json", .detail = not_json_};
     if (errors_.empty()) return std::nullopt;
     auto const& first = errors_.front();
     auto const  where = first.pointer.empty() ? std::string("the body") : first.pointer;

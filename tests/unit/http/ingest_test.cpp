@@ -122,8 +122,9 @@ struct World {
         cache::Answers reads(*graph, nullptr);
         Background     background(io);
         Tail           tail(io, log, clock);
-        auto const     no_metrics = [] { return std::string(); };
-        Api            api({engine, log, *graph, reads, clock, rates, ingest, background, tail, no_metrics}, {});
+        auto const     submit = [this](engine::BlockRef block) { engine.submit(std::move(block)); };
+        Api            api({engine, log, *graph, reads, clock, rates, ingest, background, tail, schemas, submit, [] {},
+                            [] { return std::string(); }}, {});
         Request        request;
         request.method = Method::get;
         request.path = "/health/ready";
