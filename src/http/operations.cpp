@@ -19,8 +19,11 @@ Operations::Operations(Deps deps)
 
 void Operations::run(Request& request, Reply reply, Response (Operations::*work)(std::string const&))
 {
-    deps_.background.run(
-        std::move(reply), [this, work, body = std::move(request.body)] { return (this->*work)(body); });
+    auto const* const by = &deps_.producers[request.producer].name;
+    deps_.background.run(std::move(reply), [this, work, by, body = std::move(request.body)] {
+        by_ = *by;
+        return (this->*work)(body);
+    });
 }
 
 void Operations::redrive(Request& request, Reply reply) { run(request, std::move(reply), &Operations::do_redrive); }
@@ -77,9 +80,9 @@ Response refused(Error const& error)
     return to_response({.status = status, .error = error.reason, .detail = error.detail});
 }
 
-std::string with_author(json::object payload, std::optional<std::string> const& note)
+std::string with_author(json::object payload, std::string const& by, std::optional<std::string> const& note)
 {
-    payload["by"] = operator_name;
+    payload["by"] = by;
     if (note) payload["note"] = *note;
     return json::serialize(payload);
 }
@@ -182,7 +185,7 @@ Response Operations::redrive_or_drop(std::string const& body, log::Verdict verdi
         return start_job(members, document, std::move(job),
                          {deps_.engine.dead_letters().count(job.filter), {{"groups", group_list(job.filter)}}});
     }
-    engine::Successors::Wish wish{.verdict = verdict, .by = std::string(operator_name)};
+    engine::Successors::Wish wish{.verdict = verdict, .by = by_};
     auto const               sequence = members.number("sequence", 1, number_max);
     std::string              payload;
     if (is_redrive) {
@@ -208,7 +211,7 @@ Response Operations::do_drop_parked(std::string const& body)
     if (!sequence && !document.problem()) members.fail("sequence", "missing", "is required");
     if (auto const wrong = document.problem()) return to_response(*wrong);
     return take_up(
-        Sequence{*sequence}, {.verdict = log::Verdict::dropped, .by = std::string(operator_name)},
+        Sequence{*sequence}, {.verdict = log::Verdict::dropped, .by = by_},
         log::Verdict::parked);
 }
 
@@ -245,8 +248,8 @@ Response Operations::start_job(Members& body, Document& document, engine::Job jo
     }
     // What fails again is not tried again by the same job.
     job.filter.through = deps_.engine.state().last_sequence;
-    job.by = operator_name;
-    auto const payload = with_author(json::parse(to_payload(job)).as_object(), note);
+    job.by = by_;
+    auto const payload = with_author(json::parse(to_payload(job)).as_object(), by_, note);
     auto       started = append_control(engine::control::job_started, payload);
     if (auto* const response = std::get_if<Response>(&started)) return std::move(*response);
     return answer(
@@ -268,7 +271,7 @@ Response Operations::change_job(std::string const& body, std::string_view type)
     members.done();
     if (!job && !document.problem()) members.fail("job", "missing", "is required");
     if (auto const wrong = document.problem()) return to_response(*wrong);
-    auto changed = append_control(type, with_author({{"job", *job}}, note));
+    auto changed = append_control(type, with_author({{"job", *job}}, by_, note));
     if (auto* const response = std::get_if<Response>(&changed)) return std::move(*response);
     auto const now = deps_.engine.controls().state().job;
     if (!now || number(now->id) != *job) return problem(404, "no_job", "the job ended in the meantime");
@@ -411,7 +414,7 @@ Response Operations::do_control(std::string const& body)
     }
     if (!action.empty()) members.done();
     if (auto const wrong = document.problem()) return to_response(*wrong);
-    auto done = append_control(change.first, with_author(std::move(change.second), note));
+    auto done = append_control(change.first, with_author(std::move(change.second), by_, note));
     if (auto* const response = std::get_if<Response>(&done)) return std::move(*response);
     return answer(json::object{{"sequence", number(std::get<Sequence>(done))}, {"controls", control_state()}});
 }

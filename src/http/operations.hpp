@@ -5,6 +5,7 @@
 #include "http/background.hpp"
 #include "http/members.hpp"
 #include "http/message.hpp"
+#include "http/producer.hpp"
 
 #include <chrono>
 #include <functional>
@@ -23,6 +24,7 @@ public:
         schema::SchemaSet const&              schemas;
         Clock const&                          clock;
         Background&                           background;
+        std::vector<Producer> const&          producers;  // by whom
         std::function<void(engine::BlockRef)> submit;  // to the appender, which then knows of it
     };
 
@@ -94,6 +96,7 @@ private:
     Deps const         deps_;
     engine::Successors successors_;  // the background thread's
     engine::Decider    decider_;     // likewise
+    std::string        by_;          // likewise: whose request it works on
 };
 
 }  // namespace sluice::http

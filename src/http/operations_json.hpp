@@ -12,8 +12,6 @@
 
 namespace sluice::http {
 
-inline constexpr std::string_view operator_name = "default";  // there is one key
-
 Response answer(boost::json::object const& body, int status = 200);
 Response problem(int status, std::string error, std::string detail);
 Response cannot_read(Error const& error);
