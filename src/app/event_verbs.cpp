@@ -27,7 +27,8 @@ int show(Remote const& remote, std::string const& which, bool as_json)
 
 int list_lanes(Remote const& remote, std::size_t limit, bool as_json)
 {
-    return get(remote, fmt::format("/internal/lanes?blocked=1&limit={}", limit), as_json, [](json::value const& answer) {
+    auto const target = fmt::format("/internal/lanes?blocked=1&limit={}", limit);
+    return get(remote, target, as_json, [](json::value const& answer) {
         std::vector<std::vector<std::string>> rows;
         for (auto const& lane : answer.at("lanes").as_array()) {
             auto const& errors = lane.at("errors").as_array();

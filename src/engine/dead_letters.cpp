@@ -44,8 +44,8 @@ std::uint64_t fingerprint(log::Decision const& decision)
 bool DeadLetters::Filter::matches(Item const& item) const
 {
     return (!type || *type == item.type) && (!did || *did == item.did) && (!reason || *reason == item.reason) &&
-           (!fingerprint || *fingerprint == item.fingerprint) && (!from || item.at >= *from) && (!to || item.at < *to) &&
-           item.sequence <= through;
+           (!fingerprint || *fingerprint == item.fingerprint) && (!from || item.at >= *from) &&
+           (!to || item.at < *to) && item.sequence <= through;
 }
 
 bool DeadLetters::has_room() const

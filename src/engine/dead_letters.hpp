@@ -18,8 +18,8 @@
 
 namespace sluice::engine {
 
-// What dead letters with the same cause have in common: type, reason, and the detail without what varies in it (numbers,
-// DIDs, URIs, quoted texts).
+// What dead letters with the same cause have in common: type, reason, and the detail without what varies in it
+// (numbers, DIDs, URIs, quoted texts).
 std::uint64_t fingerprint(log::Decision const& decision);
 
 struct DeadLetterLimits {

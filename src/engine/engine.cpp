@@ -55,7 +55,8 @@ Result<Folded> Engine::recover(std::vector<Error>* refused)
         checkpoint = load_checkpoint(*deps_.checkpoints, deps_.log, deps_.schemas, *snapshots);
         if (refused != nullptr) *refused = checkpoint.refused;
         checkpointer_ = std::make_unique<Checkpointer>(
-            Checkpointer::Deps{*deps_.checkpoints, deps_.log, *snapshots, *watermark_, controls_, deps_.schemas, deps_.clock},
+            Checkpointer::Deps{*deps_.checkpoints, deps_.log, *snapshots, *watermark_, controls_, deps_.schemas,
+                               deps_.clock},
             options_.checkpoint, checkpoint);
     }
     if (auto const decided = decide_before_fold(checkpoint); !decided) return decided.error();

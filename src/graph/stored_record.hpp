@@ -19,7 +19,8 @@ namespace sluice::graph {
 class StoredRecord;
 using RecordRef = boost::intrusive_ptr<StoredRecord const>;
 
-// Followed in memory by its version if that is not its sequence, its slots, its key, and the texts that are not part of the key.
+// Followed in memory by its version if that is not its sequence, its slots, its key, and the texts that are not part
+// of the key.
 class StoredRecord {
 public:
     static constexpr std::size_t key_size_max = 0xffff;

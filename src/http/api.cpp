@@ -126,8 +126,8 @@ double mean(std::uint64_t sum, std::uint64_t count, double unit)
 
 Api::Api(Deps deps, ApiOptions options)
     : deps_(std::move(deps)), options_(std::move(options)), started_(deps_.clock.now()),
-      operations_({deps_.engine, deps_.log, deps_.graph, deps_.schemas, deps_.clock, deps_.background, options_.producers,
-                   deps_.submit}),
+      operations_({deps_.engine, deps_.log, deps_.graph, deps_.schemas, deps_.clock, deps_.background,
+                   options_.producers, deps_.submit}),
       inspection_({deps_.engine, deps_.log, deps_.graph, deps_.schemas, deps_.clock, deps_.background,
                    deps_.wake_appender})
 {

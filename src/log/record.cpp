@@ -43,7 +43,8 @@ std::uint32_t write_record(RecordDraft const& draft, std::string& out)
         if (to_copy(draft.texts[i])) texts_size += draft.texts[i].size();
 
     std::size_t const payload_offset =
-        sizeof(RecordHeader) + slots_size + origin_size(draft.kind) + draft.type.size() + draft.did.size() + draft.id.size() + texts_size;
+        sizeof(RecordHeader) + slots_size + origin_size(draft.kind) + draft.type.size() + draft.did.size() +
+        draft.id.size() + texts_size;
     std::size_t const size = aligned(payload_offset + draft.payload.size());
     std::size_t const offset = out.size();
     SLUICE_ASSERT(offset + size <= std::numeric_limits<std::int32_t>::max());

@@ -44,7 +44,8 @@ bool equals_ignoring_case(std::string_view text, std::string_view lower) noexcep
 
 EventReader::EventReader(SchemaSet const& schemas) : schemas_(schemas), envelope_names_("", envelope)
 {
-    for (auto const* const processor : schemas.processors()) names_.try_emplace(processor, "/payload", processor->fields);
+    for (auto const* const processor : schemas.processors())
+        names_.try_emplace(processor, "/payload", processor->fields);
 }
 
 void EventReader::clear()

@@ -137,7 +137,8 @@ void add_taken_up(Families& f, engine::Engine const& engine, WallTime now)
 void add_containment(Families& f, engine::Engine const& engine, engine::LaneStats const& lanes)
 {
     auto const num = [](std::uint64_t n) { return static_cast<double>(n); };
-    constexpr std::array<char const*, engine::lane_state_count> states{"ready", "running", "retrying", "held", "paused"};
+    constexpr std::array<char const*, engine::lane_state_count> states{
+        "ready", "running", "retrying", "held", "paused"};
     std::vector<Sample> by_state;
     for (std::size_t i = 0; i < states.size(); ++i) by_state.push_back({num(lanes.states[i].lanes), states[i]});
     f.gauge("sluice_lanes_by_state", "Lanes with pending events, by what they do.", by_state, "state");

@@ -110,7 +110,8 @@ TEST_F(Deciding, ParksUnknownTypesAndDeadLettersTheRest)
 {
     auto const unknown = decide("test.unheard_of", "{}", 0);
     ASSERT_FALSE(unknown);
-    Event const event{.sequence = Sequence{3}, .type = "test.unheard_of", .did = "did:plc:a", .payload = "{}", .fields = {}};
+    Event const event{
+        .sequence = Sequence{3}, .type = "test.unheard_of", .did = "did:plc:a", .payload = "{}", .fields = {}};
     EXPECT_EQ(verdict_on(event, unknown.error(), 1, {}, schemas_, {}).verdict, log::Verdict::parked);
 
     WallTime const at(std::chrono::days(1));

@@ -70,7 +70,8 @@ protected:
 
     void send(std::string const& type, std::string const& record, std::string const& name, std::string const& rev = "")
     {
-        auto text = R"({"event_type":")" + type + R"(","did":"did:plc:a","payload":{"uri":"at://did:plc:a/net.rhiz.x/)" + record +
+        auto text = R"({"event_type":")" + type +
+                    R"(","did":"did:plc:a","payload":{"uri":"at://did:plc:a/net.rhiz.x/)" + record +
                     R"(","cid":"c","display_name":")" + name + R"("})" +
                     (rev.empty() ? "" : R"(,"rev":")" + rev + '"') + '}';
         auto const size = text.size();
@@ -245,7 +246,8 @@ TEST_F(TakingUp, AnEditThatDoesNotDecodeIsRefused)
     BlockRef   block(new Block);
     auto const added = successors.add(
         *block, Sequence{1},
-        {.verdict = log::Verdict::redriven, .payload = R"({"uri":"at://did:plc:other/net.rhiz.x/r","cid":"c"})"}, clock_.wall());
+        {.verdict = log::Verdict::redriven, .payload = R"({"uri":"at://did:plc:other/net.rhiz.x/r","cid":"c"})"},
+        clock_.wall());
     ASSERT_FALSE(added);
     EXPECT_EQ(added.error().reason, "did_mismatch");
     EXPECT_TRUE(block->orders.empty());
@@ -494,7 +496,7 @@ TEST(Fingerprint, LeavesOutWhatVaries)
         decision.subject.type = "a.type";
         return fingerprint(decision);
     };
-    EXPECT_EQ(of("strength 101 of at://did:plc:a/net.rhiz.x/1 is too high"), of("strength 7 of at://did:plc:b/y/2 is too high"));
+    EXPECT_EQ(of("strength 101 of at://did:plc:a/x/1 is too high"), of("strength 7 of at://did:plc:b/y/2 is too high"));
     EXPECT_EQ(of("no 'first' here"), of("no 'second' here"));
     EXPECT_NE(of("strength 101 is too high"), of("strength 101 is too low"));
 }

@@ -75,7 +75,8 @@ Decision example()
 
 TEST(Decision, SurvivesEncoding)
 {
-    for (auto const verdict : {Verdict::dead_letter, Verdict::parked, Verdict::released, Verdict::dropped, Verdict::redriven}) {
+    for (auto const verdict :
+         {Verdict::dead_letter, Verdict::parked, Verdict::released, Verdict::dropped, Verdict::redriven}) {
         auto decision = example();
         decision.verdict = verdict;
         auto const decoded = decode_decision(Sequence{9}, encode_decision(decision));
