@@ -621,5 +621,71 @@ TEST_F(Operators, AnExportCanBeIngestedElsewhere)
     EXPECT_EQ(twice.json().at("relationship").at("strength"), 20) << "the oldest comes first";
 }
 
+// ---- where an event is
+
+TEST_F(Operators, AskWhereAnEventIs)
+{
+    run_earlier_program(data(), refused_events(1));
+    start();
+    auto const letter = get("/internal/events/by-sequence/1");
+    EXPECT_EQ(letter.at("state"), "dead_lettered");
+    EXPECT_EQ(letter.at("decisions").at(0).at("verdict"), "dead_letter");
+
+    auto const redriven = post(std::string(letters) + "/redrive", {{"sequence", 1}}, 202);
+    auto const successor = redriven.at("successor").get<std::uint64_t>();
+    auto const of = [](std::uint64_t n) { return "/internal/events/by-sequence/" + std::to_string(n); };
+    EXPECT_TRUE(eventually([&] { return get(of(successor)).at("state") == "applied"; }, std::chrono::seconds(10)));
+    EXPECT_EQ(get(of(successor)).at("cause"), 1);
+    EXPECT_EQ(get(of(1)).at("decisions").at(1).at("successor"), successor);
+    EXPECT_TRUE(get(of(successor)).at("record").at("is_as_this_event_says"));
+
+    auto event = relationship(3, 4, 1, 60);
+    event["event_id"] = "id:with/a%20sign=@";
+    auto const stored = http_->post("/internal/events", event.dump()).json();
+    auto const found = get("/internal/events/by-id?event_id=" + percent_encoded(event.at("event_id")));
+    EXPECT_EQ(found.at("sequence"), stored.at("sequence"));
+    EXPECT_EQ(found.at("payload"), event.at("payload"));
+    auto const made = get(of(successor)).at("event_id").get<std::string>();
+    EXPECT_EQ(get("/internal/events/by-id?event_id=" + percent_encoded(made)).at("sequence"), successor);
+
+    for (auto const& [target, status] : std::map<std::string, int>{
+             {"/internal/events/by-sequence/999", 404}, {"/internal/events/by-sequence/0", 400},
+             {"/internal/events/by-sequence/x", 400},   {"/internal/events/by-id?event_id=nobody", 404},
+             {"/internal/events/by-id", 400},           {"/internal/lanes", 400},
+             {"/internal/lanes?blocked=1&limit=0", 400}, {"/internal/lanes?blocked=1&cursor=x", 400}})
+        EXPECT_EQ(http_->get(target).status, status) << target;
+}
+
+TEST_F(Operators, SeeWhatABlockedLaneWaitsFor)
+{
+    start();
+    post("/internal/controls", {{"action", "pause"}, {"did", did(3)}}, 200);
+    std::vector<std::uint64_t> sequences;
+    for (std::uint64_t n = 1; n <= 3; ++n)
+        sequences.push_back(
+            http_->post("/internal/events", relationship(3, 4, n, 60).dump()).json().at("sequence"));
+    auto const where = [&](std::size_t i) { return get("/internal/events/by-sequence/" + std::to_string(sequences[i])); };
+    EXPECT_TRUE(eventually([&] { return where(2).at("state") == "blocked"; }, std::chrono::seconds(10)));
+    EXPECT_EQ(where(2).at("behind"), sequences[0]);
+    EXPECT_TRUE(where(0).at("paused"));
+
+    auto const lanes = get("/internal/lanes?blocked=1").at("lanes");
+    ASSERT_EQ(lanes.size(), 1u);
+    EXPECT_EQ(lanes[0].at("did"), did(3));
+    EXPECT_EQ(lanes[0].at("state"), "paused");
+    EXPECT_EQ(lanes[0].at("head"), sequences[0]);
+    EXPECT_EQ(lanes[0].at("depth").at("normal"), 3);
+
+    auto const shown = sluice({"event", "show", std::to_string(sequences[2])}, {"--json"});
+    EXPECT_EQ(shown.code, 0) << shown.error;
+    EXPECT_EQ(Json::parse(shown.output).at("state"), "blocked");
+    EXPECT_NE(sluice({"lane", "list"}).output.find(did(3)), std::string::npos);
+    EXPECT_EQ(sluice({"event", "show", "nobody"}).code, 3);
+
+    post("/internal/controls", {{"action", "resume"}, {"did", did(3)}}, 200);
+    EXPECT_TRUE(eventually([&] { return where(2).at("state") == "applied"; }, std::chrono::seconds(10)));
+    EXPECT_TRUE(get("/internal/lanes?blocked=1").at("lanes").empty());
+}
+
 }  // namespace
 }  // namespace sluice::e2e
