@@ -664,7 +664,9 @@ TEST_F(Operators, SeeWhatABlockedLaneWaitsFor)
     for (std::uint64_t n = 1; n <= 3; ++n)
         sequences.push_back(
             http_->post("/internal/events", relationship(3, 4, n, 60).dump()).json().at("sequence"));
-    auto const where = [&](std::size_t i) { return get("/internal/events/by-sequence/" + std::to_string(sequences[i])); };
+    auto const where = [&](std::size_t i) {
+        return get("/internal/events/by-sequence/" + std::to_string(sequences[i]));
+    };
     EXPECT_TRUE(eventually([&] { return where(2).at("state") == "blocked"; }, std::chrono::seconds(10)));
     EXPECT_EQ(where(2).at("behind"), sequences[0]);
     EXPECT_TRUE(where(0).at("paused"));
