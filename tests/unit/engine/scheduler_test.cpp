@@ -233,7 +233,7 @@ protected:
         Admission::Ticket ticket;
         ASSERT_FALSE(admission_.admit(demand, ticket));
         ticket.hand_over(1);
-        Pending const event{key, block_.get(), 0, tier, Sequence{++sequence_}, {}};
+        Pending const event{key, block_.get(), 0, tier, 0, Sequence{++sequence_}, {}};
         scheduler_.push({&event, 1}, clock_.now());
     }
     std::vector<std::uint64_t> take(std::size_t limit = 64)
@@ -247,7 +247,7 @@ protected:
     {
         for (auto const& run : batch_.runs) {
             for (std::uint32_t i = 0; i < run.count; ++i)
-                if (batch_.events[run.first + i].block != nullptr) admission_.release(1, 0);
+                if (batch_.events[run.first + i].block != nullptr) admission_.release(0, 1, 0);
             scheduler_.finish(run, run.count, {}, clock_.now());
         }
     }
@@ -350,7 +350,7 @@ TEST_F(Backlog, HoldsWhatWaitsBehindAFailedHeadSoThatAFewLanesCannotTakeEveryPla
     push(2);
     take();
     scheduler_.finish(batch_.runs[0], 0, {.kind = Kind::held}, clock_.now());
-    admission_.release(1, 0);
+    admission_.release(0, 1, 0);
     scheduler_.finish(batch_.runs[1], 1, {}, clock_.now());
     spill_all();
     EXPECT_EQ(admission_.use().events, 0u);
@@ -417,7 +417,7 @@ TEST_F(Backlog, IsBoundedAndThenEverythingIsRefused)
         Admission::Ticket ticket;
         if (admission_.admit(demand, ticket)) break;
         ticket.hand_over(1);
-        Pending const event{pushed % 100, block_.get(), 0, Tier::critical, Sequence{++sequence_}, {}};
+        Pending const event{pushed % 100, block_.get(), 0, Tier::critical, 0, Sequence{++sequence_}, {}};
         scheduler_.push({&event, 1}, clock_.now());
     }
     EXPECT_EQ(pushed + 100 * lane_entries, 3'000u);
@@ -579,7 +579,7 @@ TEST(Retries, StayWithinTheirBudgetInAnyTenSeconds)
     std::vector<std::uint64_t> retries(60), settled(60);  // by second
     constexpr std::uint64_t failing = 2'000;
     auto const push = [&](std::uint64_t key) {
-        Pending const event{key, block.get(), 0, Tier::normal, Sequence{++sequence}, {}};
+        Pending const event{key, block.get(), 0, Tier::normal, 0, Sequence{++sequence}, {}};
         scheduler.push({&event, 1}, clock.now());
     };
     for (std::uint64_t key = 0; key < failing; ++key) push(key);
@@ -618,7 +618,7 @@ TEST(Retries, WithoutBudgetWaitInTheirOrderAndWakeWhenThereIsSome)
     BlockRef const   block = test::make_block({{}});
     Batch            batch;
     for (std::uint64_t n = 1; n <= 4; ++n) {
-        Pending const event{n, block.get(), 0, Tier::normal, Sequence{n}, {}};
+        Pending const event{n, block.get(), 0, Tier::normal, 0, Sequence{n}, {}};
         scheduler.push({&event, 1}, clock.now());
     }
     ASSERT_TRUE(scheduler.take(clock.now(), batch, 64));
@@ -632,8 +632,8 @@ TEST(Retries, WithoutBudgetWaitInTheirOrderAndWakeWhenThereIsSome)
     EXPECT_EQ(scheduler.next_due(), Clock::Mono::max());
     scheduler.finish(batch.runs[0], 1, {}, clock.now());
     EXPECT_FALSE(scheduler.take(clock.now(), batch, 64)) << "a retry that settles earns nothing";
-    Pending const more[] = {{8, block.get(), 0, Tier::normal, Sequence{8}, {}},
-                            {9, block.get(), 0, Tier::normal, Sequence{9}, {}}};
+    Pending const more[] = {{8, block.get(), 0, Tier::normal, 0, Sequence{8}, {}},
+                            {9, block.get(), 0, Tier::normal, 0, Sequence{9}, {}}};
     scheduler.finish(runs[3], 1, {}, clock.now());
     scheduler.push(more, clock.now());
     ASSERT_TRUE(scheduler.take(clock.now(), batch, 1));
@@ -678,7 +678,7 @@ void run_against_model(std::uint64_t seed)
 
     auto const settle = [&](std::uint32_t count, bool is_resident) {
         settled += count;
-        if (is_resident && has_backlog) admission.release(count, 0);
+        if (is_resident && has_backlog) admission.release(0, count, 0);
     };
     auto const push = [&] {
         std::vector<Pending> events;
