@@ -642,7 +642,8 @@ TEST_F(Operators, AskWhereAnEventIs)
     auto event = relationship(3, 4, 1, 60);
     event["event_id"] = "id:with/a%20sign=@";
     auto const stored = http_->post("/internal/events", event.dump()).json();
-    auto const found = get("/internal/events/by-id?event_id=" + percent_encoded(event.at("event_id")));
+    auto const id = event.at("event_id").get<std::string>();
+    auto const found = get("/internal/events/by-id?event_id=" + percent_encoded(id));
     EXPECT_EQ(found.at("sequence"), stored.at("sequence"));
     EXPECT_EQ(found.at("payload"), event.at("payload"));
     auto const made = get(of(successor)).at("event_id").get<std::string>();
