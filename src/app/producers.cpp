@@ -81,11 +81,13 @@ private:
 
     void read_producer(std::string const& name, toml::table const& table)
     {
-        static constexpr std::string_view members[] = {"key", "key_file", "rate", "window", "share", "tier_cap"};
+        static constexpr std::string_view members[] = {"key",   "key_file", "rate",    "window",
+                                                       "share", "tier_cap", "operator"};
         for (auto const& [member, node] : table)
             if (std::find(std::begin(members), std::end(members), member.str()) == std::end(members))
                 complain(node, "'" + std::string(member.str()) +
-                                   "' is not known here; known are: key, key_file, rate, window, share, tier_cap");
+                                   "' is not known here; known are: key, key_file, rate, window, share, tier_cap, "
+                                   "operator");
         http::Producer producer{.name = name};
         read_key(table, producer);
         if (auto const rate = number(table, "rate", 1'000'000'000))
@@ -100,6 +102,11 @@ private:
                 complain(*cap, "tier_cap is not low, normal, high or critical");
             else
                 producer.tier_cap = static_cast<Tier>(at - std::begin(tier_names));
+        }
+        if (auto const* const node = table.get("operator")) {
+            auto const is_operator = node->value_exact<bool>();
+            if (!is_operator) complain(*node, "operator is not true or false");
+            producer.is_operator = is_operator.value_or(false);
         }
         auto const share = number(table, "share", 100);
         to_.shares.push_back(share ? static_cast<std::uint32_t>(*share) : 0);
@@ -152,7 +159,7 @@ Producers load_producers(Config const& config)
 {
     Producers loaded;
     if (!config.key.empty()) {
-        loaded.all.push_back({.key = config.key});
+        loaded.all.push_back({.key = config.key, .is_operator = true});
         loaded.shares.push_back(0);
         if (auto why = weakness(config.key); !why.empty()) loaded.problems.push_back(std::move(why));
     }

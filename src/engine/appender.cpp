@@ -59,10 +59,19 @@ bool Appender::search()
             continue;
         }
         auto const looked = deps_.dedupe.find(log::id_key(0, search.id), is_it);
-        if (!looked) fail(looked.error(), RequestOutcome::read_failed);
+        if (!looked && looked.error().code == Errc::corrupt) fail(looked.error(), RequestOutcome::read_failed);
         search.found(looked ? Result<Sequence>(at) : Result<Sequence>(looked.error()));
     }
     return !searches.empty();
+}
+
+// Control records, and orders without a successor.
+static bool holds_no_event(BlockRef const& block)
+{
+    if (!block->answered) return false;
+    for (std::size_t i = 0; i < block->items.size(); ++i)
+        if (block->record(i).kind() != log::RecordKind::control) return false;
+    return true;
 }
 
 bool Appender::step()
@@ -77,11 +86,14 @@ bool Appender::step()
         return true;
     }
     bool const is_full = look_at_disk();
-    if (!group_.blocks.empty()) {
-        if (is_full || !deps_.dedupe.has_room()) {
-            answer_all(is_full ? RequestOutcome::disk_full : RequestOutcome::ids_behind);
-            if (group_.verdicts.empty()) return true;
-        }
+    if (is_full || !deps_.dedupe.has_room()) {
+        // What operators say is small, and may be what helps.
+        std::vector<BlockRef> controls;
+        std::ranges::copy_if(group_.blocks, std::back_inserter(controls), holds_no_event);
+        std::erase_if(group_.blocks, holds_no_event);
+        answer_all(is_full ? RequestOutcome::disk_full : RequestOutcome::ids_behind);
+        group_.blocks = std::move(controls);
+        if (group_.blocks.empty() && group_.verdicts.empty()) return true;
     }
 
     auto const received_at = std::max(deps_.clock.wall(), deps_.log.last_received_at());

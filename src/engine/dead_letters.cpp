@@ -48,10 +48,13 @@ bool DeadLetters::Filter::matches(Item const& item) const
            (!to || item.at < *to) && item.sequence <= through;
 }
 
-bool DeadLetters::has_room() const
+bool DeadLetters::reserve(std::uint32_t bytes)
 {
     std::lock_guard lock(mutex_);
-    return items_.size() < limits_.events && bytes_ < limits_.bytes;
+    if (items_.size() + reserved_ >= limits_.events || bytes_ + reserved_bytes_ >= limits_.bytes) return false;
+    ++reserved_;
+    reserved_bytes_ += bytes;
+    return true;
 }
 
 std::string_view DeadLetters::keep(std::string_view text)
@@ -60,10 +63,14 @@ std::string_view DeadLetters::keep(std::string_view text)
     return found != texts_.end() ? *found : *texts_.emplace(text).first;
 }
 
-void DeadLetters::add(log::Decision const& decision)
+void DeadLetters::add(log::Decision const& decision, bool is_reserved)
 {
     auto const&     subject = decision.subject;
     std::lock_guard lock(mutex_);
+    if (is_reserved) {
+        --reserved_;
+        reserved_bytes_ -= subject.bytes;
+    }
     Item item{
         .sequence = decision.sequence,
         .type = keep(subject.type),

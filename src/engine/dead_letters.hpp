@@ -27,8 +27,8 @@ struct DeadLetterLimits {
     std::uint64_t bytes{1u << 30};  // of the events in the log
 };
 
-// Any thread. Bounded by its limits: has_room() is asked before a verdict is made, and a lane whose event finds none
-// waits. What counts as open: the newest verdict is `dead_letter`.
+// Any thread. Bounded by its limits: room is reserved before a verdict is made, and a lane whose event finds none
+// waits. What a fold finds is added all the same. What counts as open: the newest verdict is `dead_letter`.
 class DeadLetters {
 public:
     struct Item {
@@ -69,10 +69,12 @@ public:
 
     explicit DeadLetters(DeadLetterLimits limits) : limits_(limits) {}
 
-    bool has_room() const;
+    // Takes room for one more verdict about an event of so many bytes, until it is added; false if there is none.
+    bool reserve(std::uint32_t bytes);
     DeadLetterLimits const& limits() const noexcept { return limits_; }
 
-    void add(log::Decision const& decision);  // a verdict `dead_letter` is durable
+    // A verdict `dead_letter` is durable; `is_reserved`: room was taken for it.
+    void add(log::Decision const& decision, bool is_reserved = false);
     void remove(Sequence sequence);           // so is one after it
     bool is_open(Sequence sequence) const;
 
@@ -90,6 +92,7 @@ private:
     mutable std::mutex                     mutex_;  // guards what is below
     std::map<Sequence, Item>               items_;
     std::uint64_t                          bytes_{0};
+    std::uint64_t                          reserved_{0}, reserved_bytes_{0};  // for verdicts that are not durable yet
     std::set<std::string, std::less<>>     texts_;  // types and reasons; few, as producers can invent neither
     std::map<std::string_view, std::uint64_t> by_reason_;
     std::multiset<WallTime>                times_;  // of the verdicts

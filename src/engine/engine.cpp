@@ -110,7 +110,8 @@ Result<> Engine::decide_before_fold(Checkpoint const& checkpoint)
         if (ahead != checkpoint.ahead.end() && sequence <= ahead->second) continue;
         Error const why{Errc::invalid, "crash_loop",
                         "the process died " + std::to_string(suspect.faults) + " times in a row with it in hand"};
-        auto const event = record.event(sequence, (*block)->received_at());
+        Decider    decider(deps_.schemas);
+        auto const event = decider.read(record, sequence, (*block)->received_at());
         decisions.push_back(
             verdict_on(event, why, suspect.faults, deps_.clock.wall(), deps_.schemas, options_.parked));
     }
@@ -136,10 +137,10 @@ void Engine::decided(log::Decision const& decision, LaneId lane, Producer produc
 {
     if (decision.verdict == log::Verdict::parked) {
         add(counters_.parked, 1);
-        parking_.parked(decision);
+        parking_.parked(decision, true);
     } else {
         add(counters_.dead_lettered, 1);
-        dead_letters_.add(decision);
+        dead_letters_.add(decision, true);
         auto const& subject = decision.subject;
         if (subject.version != decision.sequence) parking_.settled({0, subject.record}, subject.version);
     }

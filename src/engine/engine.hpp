@@ -134,6 +134,7 @@ public:
     Parking const&     parking() const noexcept { return parking_; }
     Controls const&    controls() const noexcept { return controls_; }
     RecentStale const& recent_stale() const noexcept { return recent_stale_; }
+    Sequence           last_sequence() const { return watermark_->last(); }
     bool               is_unsettled(Sequence sequence) const { return watermark_->is_unsettled(sequence); }
     Jobs const&        jobs() const noexcept { return jobs_; }
 

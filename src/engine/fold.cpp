@@ -96,12 +96,12 @@ private:
     {
         auto const& deps = given_.deps;
         auto const  key = deps.parking.is_empty() ? RecordKey{} : record_key(event, deps.schemas);
-        if (deps.parking.follows(key, version_of(event))) {
+        if (deps.parking.follows(key, version_of(event), event.sequence)) {
             give_up(event, {Errc::invalid, follows_parked, "an earlier event of its record is parked"});
             return {};
         }
         auto const result = deps.graph.apply({&event, 1}, decide_);
-        if (result.error && result.from_store) return *result.error;
+        if (result.error && result.from_store && result.error->code != Errc::invalid) return *result.error;
         if (result.error) {
             give_up(event, *result.error);
         } else {
@@ -115,10 +115,12 @@ private:
     {
         auto const& deps = given_.deps;
         auto        verdict = verdict_on(event, error, 1, deps.clock.wall(), deps.schemas, deps.parked);
-        if (verdict.verdict == log::Verdict::parked)
+        if (verdict.verdict == log::Verdict::parked) {
             deps.parking.parked(verdict);
-        else
+        } else {
             deps.dead_letters.add(verdict);
+            if (event.version != Sequence::none) deps.parking.settled(record_key(event, deps.schemas), event.version);
+        }
         folded_.undecided.push_back(std::move(verdict));
     }
 
@@ -205,7 +207,7 @@ Result<Verdicts> read_verdicts(FoldDeps const& deps, Position const& position)
 {
     Verdicts verdicts;
     struct Copied {
-        Sequence      copy;
+        Sequence      parked, copy;
         std::uint64_t record;
         Sequence      version;
     };
@@ -220,7 +222,7 @@ Result<Verdicts> read_verdicts(FoldDeps const& deps, Position const& position)
         }
         if (newest.verdict == log::Verdict::released) {
             ++verdicts.released;
-            copied.push_back({newest.successor, newest.subject.record, newest.subject.version});
+            copied.push_back({newest.sequence, newest.successor, newest.subject.record, newest.subject.version});
         }
     };
     std::optional<log::Decision> last;
@@ -231,10 +233,10 @@ Result<Verdicts> read_verdicts(FoldDeps const& deps, Position const& position)
     });
     if (!visited) return visited.error();
     if (last) take(*last);
-    for (auto const& [copy, record, version] : copied) {
+    for (auto const& [parked, copy, record, version] : copied) {
         bool const is_settled = copy <= position.last && !position.is_unsettled(copy);
         if (!is_settled && !std::ranges::binary_search(verdicts.decided, copy))
-            deps.parking.expect_copy(record, version);
+            deps.parking.expect_copy(parked, record, version);
     }
     return verdicts;
 }

@@ -46,9 +46,13 @@ Result<> Successors::add(
 
     if (wish.verdict == log::Verdict::released && deps_.schemas.find(record.type()) == nullptr)
         return Error{Errc::invalid, "no_processor", "no processor for " + std::string(record.type())};
-    auto const key = record_key(decider_.read(record, sequence, (*stored)->received_at()), deps_.schemas);
-    decider_.clear();
-    order.decision.subject.record = key.record;
+    // As its verdict knew it, whatever today's processors make of it: under that name others wait for it.
+    auto const decided = deps_.log.visit_decisions(sequence, [&](log::Decision const& decision) {
+        if (decision.sequence != sequence) return false;
+        order.decision.subject.record = decision.subject.record;
+        return true;
+    });
+    if (!decided) return decided.error();
     if (wish.verdict != log::Verdict::dropped) {
         bool const is_redrive = wish.verdict == log::Verdict::redriven;
         payload_.assign(wish.payload.value_or(record.payload()));
@@ -87,7 +91,7 @@ bool Jobs::step()
     if (limit == 0) return false;
     auto const before = cursor_;
     auto const sequences = next(limit);
-    if (!sequences.empty()) return submit(sequences);
+    if (!sequences.empty()) return submit(sequences, before);
     if (is_at_end_) finish();
     return cursor_ != before;
 }
@@ -105,6 +109,7 @@ bool Jobs::begin(Job const& job)
     cursor_ = Sequence::none;
     is_at_end_ = is_finishing_ = false;
     tokens_ = 0;
+    batch_ = batch_max;
     refilled_ = deps_.clock.now();
     return true;
 }
@@ -117,7 +122,7 @@ std::size_t Jobs::allowance()
     tokens_ += rate * std::chrono::duration<double>(now - refilled_).count();
     tokens_ = std::min(tokens_, std::max(rate, 1.0));
     refilled_ = now;
-    return std::min(batch_max, static_cast<std::size_t>(tokens_));
+    return std::min(batch_, static_cast<std::size_t>(tokens_));
 }
 
 std::vector<Sequence> Jobs::next(std::size_t limit)
@@ -162,37 +167,53 @@ std::vector<Sequence> Jobs::next_parked(std::size_t limit)
         take(*last);
         cursor_ = last->sequence;
     }
-    if (!visited) rest_until_ = deps_.clock.now() + std::chrono::seconds(1);
+    if (!visited) {
+        is_at_end_ = false;
+        rest_until_ = deps_.clock.now() + std::chrono::seconds(1);
+    }
     return found;
 }
 
-bool Jobs::submit(std::vector<Sequence> const& sequences)
+// `from`: where to look again if nothing comes of it.
+bool Jobs::submit(std::vector<Sequence> const& sequences, Sequence from)
 {
     auto const& job = current_->job;
     auto const  verdict = job.kind == Job::Kind::redrive ? log::Verdict::redriven
                           : job.kind == Job::Kind::drop  ? log::Verdict::dropped
                                                          : log::Verdict::released;
-    BlockRef   block(new Block);
-    auto const from = cursor_;
+    BlockRef block(new Block);
+    failures_.clear();
     for (auto const sequence : sequences) {
         auto const added = successors_.add(
             *block, sequence, {.verdict = verdict, .as_new = job.as_new, .by = job.by}, deps_.clock.wall());
-        if (!added) leave_open(sequence, added.error());
+        if (!added) failures_.push_back({sequence, added.error()});
     }
     if (block->orders.empty()) {
+        leave_open();
         cursor_ = sequences.back();
         return true;
     }
     Admission::Demand demand;
     for (auto const& item : block->items) ++demand.events[index(item.tier)];
     demand.bytes = block->data.size();
-    if (demand.total() != 0 && deps_.admission.admit(demand, block->requests.front().ticket)) {
+    auto const refused = demand.total() == 0 ? std::nullopt
+                                             : deps_.admission.admit(demand, block->requests.front().ticket);
+    if (refused && (refused->never_fits || refused->by_share)) {
+        if (sequences.size() == 1) {
+            failures_.push_back({sequences[0], {Errc::full, "too_large", "it has no place at any time"}});
+            leave_open();
+            return true;
+        }
+        batch_ = sequences.size() / 2;
+    }
+    if (refused) {
         cursor_ = from;
         rest_until_ = deps_.clock.now() + std::chrono::milliseconds(100);
         return false;
     }
     tokens_ -= static_cast<double>(block->orders.size());
     under_way_ = sequences;
+    under_way_from_ = from;
     answer_ = std::make_shared<Answer>();
     block->answered = [answer = answer_](Block const& answered) {
         answer->outcome = answered.requests.front().outcome;
@@ -209,13 +230,15 @@ bool Jobs::is_answered()
     auto const answer = std::move(answer_);
     if (answer->outcome != RequestOutcome::stored) {
         rest_until_ = deps_.clock.now() + std::chrono::seconds(1);
-        is_finishing_ = false;
+        if (!is_finishing_) cursor_ = under_way_from_;
+        is_at_end_ = is_finishing_ = false;
         return true;
     }
     if (is_finishing_) {
         end();
         return true;
     }
+    leave_open();
     cursor_ = std::max(cursor_, under_way_.back());
     std::lock_guard const lock(mutex_);
     totals_.done += answer->done;
@@ -256,18 +279,22 @@ void Jobs::leave()
     if (ended_.size() > ended_max) ended_.pop_back();
 }
 
-void Jobs::leave_open(Sequence sequence, Error const& error)
-{
-    std::lock_guard const lock(mutex_);
-    ++current_->failed;
-    ++totals_.failed;
-    current_->failure = std::to_string(number(sequence)) + ": " + error.reason + ": " + error.detail;
-}
-
 Jobs::Totals Jobs::totals() const
 {
     std::lock_guard const lock(mutex_);
     return totals_;
+}
+
+void Jobs::leave_open()
+{
+    std::lock_guard const lock(mutex_);
+    totals_.failed += failures_.size();
+    for (auto const& [sequence, error] : failures_) {
+        if (!current_) break;
+        ++current_->failed;
+        current_->failure = std::to_string(number(sequence)) + ": " + error.reason + ": " + error.detail;
+    }
+    failures_.clear();
 }
 
 std::vector<JobProgress> Jobs::progress() const

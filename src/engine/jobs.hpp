@@ -98,11 +98,11 @@ private:
     std::size_t           allowance();
     std::vector<Sequence> next(std::size_t limit);
     std::vector<Sequence> next_parked(std::size_t limit);
-    bool                  submit(std::vector<Sequence> const& sequences);
+    bool                  submit(std::vector<Sequence> const& sequences, Sequence from);
     void                  finish();
     void                  end();
     void                  leave();
-    void                  leave_open(Sequence sequence, Error const& error);
+    void                  leave_open();
 
     Deps const deps_;
     Successors successors_;
@@ -110,6 +110,13 @@ private:
     // The thread of step().
     std::shared_ptr<Answer> answer_;     // of the block under way, if there is one
     std::vector<Sequence>   under_way_;  // what is in it
+    Sequence                under_way_from_{};  // the cursor before it
+    std::size_t             batch_{batch_max};  // smaller once so many have no place
+    struct Failure {
+        Sequence sequence;
+        Error    error;
+    };
+    std::vector<Failure>    failures_;  // of the block under way: what it leaves open
     Sequence                cursor_{};   // looked at up to here
     Clock::Mono             refilled_{};
     Clock::Mono             rest_until_{};

@@ -4,44 +4,53 @@
 
 namespace sluice::engine {
 
-bool Parking::is_before(Versions const* versions, Sequence version)
+bool Parking::reserve()
 {
-    return versions != nullptr && !versions->empty() && versions->front() < version;
+    if (parked_.fetch_add(1, std::memory_order_relaxed) < events_max_) return true;
+    parked_.fetch_sub(1, std::memory_order_relaxed);
+    return false;
 }
 
-bool Parking::follows(RecordKey key, Sequence version) const
+// Under mutex_.
+bool Parking::waits(std::uint64_t name, Sequence version, Sequence sequence) const
 {
-    if (key.record == 0 || records_.load(std::memory_order_acquire) == 0) return false;
+    auto const found = waiting_.find(name);
+    if (found == waiting_.end()) return false;
+    for (auto const& [earlier, parked] : found->second) {
+        if (earlier >= version) return false;
+        if (parked < sequence) return true;
+    }
+    return false;
+}
+
+bool Parking::follows(RecordKey key, Sequence version, Sequence sequence) const
+{
+    if (key.record == 0 || is_empty()) return false;
     std::lock_guard lock(mutex_);
-    auto const      find = [&](std::uint64_t name) {
-        auto const found = waiting_.find(name);
-        return found == waiting_.end() ? nullptr : &found->second;
-    };
-    return is_before(find(key.record), version) || is_before(find(key.repository), version);
+    return waits(key.record, version, sequence) || waits(key.repository, version, sequence);
 }
 
-void Parking::parked(log::Decision const& decision)
+void Parking::parked(log::Decision const& decision, bool is_reserved)
 {
     auto const&     subject = decision.subject;
     std::lock_guard lock(mutex_);
-    parked_.fetch_add(1, std::memory_order_relaxed);
+    if (!is_reserved) parked_.fetch_add(1, std::memory_order_relaxed);
     auto& type = of_type(subject.type);
     if (type.events++ == 0 || subject.received_at < type.oldest) type.oldest = subject.received_at;
-    wait(subject.record, subject.version);
+    wait(decision.sequence, subject.record, subject.version);
 }
 
-void Parking::expect_copy(std::uint64_t record, Sequence version)
+void Parking::expect_copy(Sequence parked, std::uint64_t record, Sequence version)
 {
     std::lock_guard lock(mutex_);
-    wait(record, version);
+    wait(parked, record, version);
 }
 
-void Parking::wait(std::uint64_t record, Sequence version)
+void Parking::wait(Sequence parked, std::uint64_t record, Sequence version)
 {
     if (record == 0) return;
-    auto&      versions = waiting_[record];
-    auto const at = std::lower_bound(versions.begin(), versions.end(), version);
-    if (at == versions.end() || *at != version) versions.insert(at, version);
+    auto const [at, fresh] = waiting_[record].try_emplace(version, parked);
+    if (!fresh) at->second = std::min(at->second, parked);
     records_.store(waiting_.size(), std::memory_order_release);
 }
 
@@ -66,10 +75,8 @@ void Parking::settled(RecordKey key, Sequence version)
     std::lock_guard lock(mutex_);
     auto const      found = waiting_.find(key.record);
     if (found == waiting_.end()) return;
-    auto&      versions = found->second;
-    auto const at = std::lower_bound(versions.begin(), versions.end(), version);
-    if (at != versions.end() && *at == version) versions.erase(at);
-    if (versions.empty()) waiting_.erase(found);
+    found->second.erase(version);
+    if (found->second.empty()) waiting_.erase(found);
     records_.store(waiting_.size(), std::memory_order_release);
 }
 

@@ -260,7 +260,7 @@ void LaneScheduler::leave_paused(LaneId id, Clock::Mono now)
     heap_erase(age_heap(lane), &Lane::age_slot, id);
     if (lane.is_retry) {
         set_aside(id, LaneState::retrying, now);
-        waiting_for_budget_.push_back(id);
+        wait_for_budget(id);
         return;
     }
     if (lane.is_blocked) unblock(id);
@@ -390,6 +390,12 @@ void LaneScheduler::resume()
     resume_left_ = states_[static_cast<std::size_t>(LaneState::paused)].lanes;
 }
 
+void LaneScheduler::wait_for_budget(LaneId id)
+{
+    without_budget_[index(top_tier(lanes_[id]))].push_back(id);
+    ++waiting_for_budget_;
+}
+
 void LaneScheduler::wake(Clock::Mono now)
 {
     for (auto n = options_.slice_max; n > 0 && resume_left_ > 0 && paused_.first != none; --n, --resume_left_)
@@ -397,10 +403,13 @@ void LaneScheduler::wake(Clock::Mono now)
 
     due_.clear();
     retries_.advance(now, due_);
-    waiting_for_budget_.insert(waiting_for_budget_.end(), due_.begin(), due_.end());
-    while (!waiting_for_budget_.empty() && budget_.reserve(now)) {
-        auto const id = waiting_for_budget_.front();
-        waiting_for_budget_.pop_front();
+    for (auto const id : due_) wait_for_budget(id);
+    while (waiting_for_budget_ != 0 && budget_.reserve(now)) {
+        auto t = tier_count - 1;
+        while (without_budget_[t].empty()) --t;
+        auto const id = without_budget_[t].front();
+        without_budget_[t].pop_front();
+        --waiting_for_budget_;
         heap_erase(age_heap(lanes_[id]), &Lane::age_slot, id);
         lanes_[id].is_retry = true;
         make_ready(id, now);
@@ -512,7 +521,8 @@ void LaneScheduler::finish(Run const& run, std::uint32_t settled, NextStep step,
     if (is_empty(lane)) return free_lane(run.lane);
 
     using Kind = NextStep::Kind;
-    if (step.kind == Kind::paused && run.resumes != resumes_) step.kind = Kind::ready;
+    // It may have been resumed or lifted while it was in hand.
+    if (step.kind == Kind::paused && (run.resumes != resumes_ || top_tier(lane) > run.tier)) step.kind = Kind::ready;
     bool const is_untried = settled == 0 && (step.kind == Kind::ready || step.kind == Kind::paused);
     lane.is_retry = run.is_retry && is_untried;
     lane.doubt = std::max(lane.doubt, step.doubt);
@@ -565,7 +575,7 @@ std::optional<Clock::Mono> LaneScheduler::next_due() const
 {
     std::lock_guard lock(mutex_);
     auto due = retries_.next_due();
-    if (waiting_for_budget_.empty()) return due;
+    if (waiting_for_budget_ == 0) return due;
     return due ? std::min(*due, budget_.next()) : budget_.next();
 }
 
@@ -672,7 +682,7 @@ LaneStats LaneScheduler::stats(Clock::Mono now) const
     stats.states = states_;
     stats.lanes = lane_by_key_.size();
     stats.is_away = is_away();
-    stats.waiting_for_budget = waiting_for_budget_.size();
+    stats.waiting_for_budget = waiting_for_budget_;
     stats.backlog = backlog_.size();
     stats.backlog_lanes = backlog_lanes_;
     stats.rate = rate(now);

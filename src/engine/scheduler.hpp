@@ -295,6 +295,7 @@ private:
     void     unlist(LaneId id);
     void     set_aside(LaneId id, LaneState state, Clock::Mono now);
     void     leave_paused(LaneId id, Clock::Mono now);
+    void     wait_for_budget(LaneId id);
     void     free_lane(LaneId id);
     void     link(List& list, LaneId id);
     void     unlink(List& list, LaneId id);
@@ -338,7 +339,8 @@ private:
     List                                             blocked_{};    // linked by their own members
     TimerWheel<LaneId>                               retries_;
     std::vector<LaneId>                              due_;          // scratch
-    std::deque<LaneId>                               waiting_for_budget_;
+    std::array<std::deque<LaneId>, tier_count>       without_budget_;  // their retry is due; by tier
+    std::size_t                                      waiting_for_budget_{0};  // of those
     RetryBudget                                      budget_;
     std::vector<std::uint64_t>                       to_spill_;     // keys of lanes
     std::vector<std::uint32_t>                       spilled_of_;   // scratch: places given back, by producer

@@ -106,6 +106,8 @@ void describe_settled(WhereaboutsDeps const& deps, Whereabouts& at, Event const&
 
 Result<std::optional<Whereabouts>> locate(WhereaboutsDeps const& deps, Sequence sequence)
 {
+    // In this order: what settles meanwhile is seen as pending, never as settled without its verdict.
+    bool const is_unsettled = sequence > deps.engine.last_sequence() || deps.engine.is_unsettled(sequence);
     auto const stored = read(deps.log, sequence);
     if (!stored) return stored.error();
     if (!*stored) return std::nullopt;
@@ -149,7 +151,7 @@ Result<std::optional<Whereabouts>> locate(WhereaboutsDeps const& deps, Sequence 
             at.state = newest.verdict == log::Verdict::parked ? EventState::parked : EventState::dead_lettered;
             at.detail = newest.reason + (newest.detail.empty() ? "" : ": " + newest.detail);
         }
-    } else if (deps.engine.is_unsettled(sequence)) {
+    } else if (is_unsettled) {
         describe_lane(deps, at, event, log::lane_key(record.header().tenant, record.did()));
     } else {
         describe_settled(deps, at, event);

@@ -142,7 +142,7 @@ std::size_t Worker::before_parked(std::span<Event const> events) const
 {
     if (deps_.parking.is_empty()) return events.size();
     auto const waits = [&](Event const& event) {
-        return deps_.parking.follows(record_key(event, deps_.schemas), version_of(event));
+        return deps_.parking.follows(record_key(event, deps_.schemas), version_of(event), event.sequence);
     };
     return static_cast<std::size_t>(std::ranges::find_if(events, waits) - events.begin());
 }
@@ -244,7 +244,7 @@ void Worker::give_up(Run const& run, std::uint32_t settled, Failure const& failu
     auto        verdict =
         verdict_on(event, failure.error, failure.attempts + 1, deps_.clock.wall(), deps_.schemas, deps_.parked);
     bool const is_parked = verdict.verdict == log::Verdict::parked;
-    if (!(is_parked ? deps_.parking.has_room() : deps_.dead_letters.has_room())) {
+    if (!(is_parked ? deps_.parking.reserve() : deps_.dead_letters.reserve(verdict.subject.bytes))) {
         Error const full{Errc::full, is_parked ? "parked_full" : "dead_letters_full",
                          "waits for room: " + failure.error.reason};
         return deps_.scheduler.finish(

@@ -37,7 +37,7 @@ public:
         Clock const&             clock;
         schema::SchemaSet const& schemas;
         Parking&                 parking;
-        DeadLetters const&       dead_letters;
+        DeadLetters&             dead_letters;
         ParkedTypes const&       parked;
         Gate const&              gate;
         RecentStale&             recent_stale;

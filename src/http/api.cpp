@@ -19,7 +19,7 @@ namespace json = boost::json;
 struct Api::Route {
     std::string_view path;  // as match_path takes it; the first route that fits a request counts
     Method           method;
-    enum class Access : std::uint8_t { open, status, key } access;
+    enum class Access : std::uint8_t { open, status, key, operators } access;
     void (Api::*handle)(Request&, Reply);
     std::size_t body_max{0};
     bool        batch{false};
@@ -39,20 +39,20 @@ std::span<Api::Route const> Api::routes()
         {"/internal/events/metrics", Method::get, key, &Api::event_metrics},
         {"/internal/events/dead-letter", Method::get, key, &Api::dead_letters},
         {"/internal/events/dead-letter/groups", Method::get, key, &Api::dead_letter_groups},
-        {"/internal/events/dead-letter/redrive", Method::post, key, &Api::redrive, event_max},
-        {"/internal/events/dead-letter/drop", Method::post, key, &Api::drop, control_max},
+        {"/internal/events/dead-letter/redrive", Method::post, operators, &Api::redrive, event_max},
+        {"/internal/events/dead-letter/drop", Method::post, operators, &Api::drop, control_max},
         {"/internal/events/dead-letter/*", Method::get, key, &Api::dead_letter},
         {"/internal/events/by-sequence/*", Method::get, key, &Api::event_by_sequence},
         {"/internal/events/by-id", Method::get, key, &Api::event_by_id},
         {"/internal/lanes", Method::get, key, &Api::lanes},
         {"/internal/events/parked", Method::get, key, &Api::parked},
-        {"/internal/events/parked/release", Method::post, key, &Api::release, control_max},
-        {"/internal/events/parked/drop", Method::post, key, &Api::drop_parked, control_max},
+        {"/internal/events/parked/release", Method::post, operators, &Api::release, control_max},
+        {"/internal/events/parked/drop", Method::post, operators, &Api::drop_parked, control_max},
         {"/internal/jobs", Method::get, key, &Api::jobs},
-        {"/internal/jobs/stop", Method::post, key, &Api::stop_job, control_max},
-        {"/internal/jobs/resume", Method::post, key, &Api::resume_job, control_max},
+        {"/internal/jobs/stop", Method::post, operators, &Api::stop_job, control_max},
+        {"/internal/jobs/resume", Method::post, operators, &Api::resume_job, control_max},
         {"/internal/controls", Method::get, key, &Api::controls},
-        {"/internal/controls", Method::post, key, &Api::control, control_max},
+        {"/internal/controls", Method::post, operators, &Api::control, control_max},
         {"/health", Method::get, open, &Api::health},
         {"/health/ready", Method::get, open, &Api::ready},
         {"/health/detailed", Method::get, status, &Api::detailed},
@@ -180,8 +180,12 @@ std::variant<engine::Producer, Problem> Api::authorise(Route const& route, Reque
     if (!given)
         return Problem{
             .status = 401, .error = "no_key", .detail = "send the key as X-Internal-Key or as a Bearer token"};
-    if (auto const producer = holder(options_.producers, *given)) return *producer;
-    return Problem{.status = 403, .error = "bad_key", .detail = "the key is wrong"};
+    auto const producer = holder(options_.producers, *given);
+    if (!producer) return Problem{.status = 403, .error = "bad_key", .detail = "the key is wrong"};
+    if (route.access == Route::Access::operators && !options_.producers[*producer].is_operator)
+        return Problem{
+            .status = 403, .error = "not_operator", .detail = "this key may look, and not do what operators do"};
+    return *producer;
 }
 
 std::variant<BodyLimit, Response> Api::on_head(Request const& head) const

@@ -100,7 +100,7 @@ Response Inspection::find(std::string const& event_id) const
         auto const block = deps_.log.read(made);
         bool const is_it = block && *block &&
                            (*block)->record(number(made) - number((*block)->first())).id(made) == event_id;
-        return is_it ? show(made) : no_event();
+        if (is_it) return show(made);
     }
     auto const answer = std::make_shared<std::promise<Result<Sequence>>>();
     auto       found = answer->get_future();

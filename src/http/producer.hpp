@@ -17,6 +17,7 @@ struct Producer {
     std::string          key{};
     Tier                 tier_cap{Tier::critical};  // events of a higher one are lowered to it
     std::optional<Quota> quota{};
+    bool                 is_operator{false};        // may do what operators do, not only look
 };
 
 }  // namespace sluice::http

@@ -61,7 +61,8 @@ public:
             return;
         }
         using Kind = engine::NextStep::Kind;
-        auto const kind = next.kind == Kind::paused && run.resumes != resumes_ ? Kind::ready : next.kind;
+        bool const goes_on = run.resumes != resumes_ || top(lane, 0) > run.tier;
+        auto const kind = next.kind == Kind::paused && goes_on ? Kind::ready : next.kind;
         lane.is_retry = run.is_retry && settled == 0 && (kind == Kind::ready || kind == Kind::paused);
         switch (kind) {
         case Kind::ready:
@@ -123,10 +124,12 @@ private:
         std::erase(paused_, key);
         auto& lane = lanes_.at(key);
         lane.state = lane.is_retry ? State::retrying : State::ready;
-        if (lane.is_retry) waiting_for_budget_.push_back(key);
+        if (lane.is_retry) wait_for_budget(key);
     }
 
-    // Retries in the order they are due, as far as the budget goes.
+    void wait_for_budget(std::uint64_t key) { without_budget_[index(top(lanes_.at(key), 0))].push_back(key); }
+
+    // Retries by tier, then in the order they are due, as far as the budget goes.
     void wake(Clock::Mono now)
     {
         for (auto left = options_.slice_max; left > 0 && to_resume_ > 0 && !paused_.empty(); --left, --to_resume_)
@@ -134,11 +137,14 @@ private:
         advanced_to_ = now;
         std::ranges::stable_sort(retries_, {}, &Retry::at);
         auto const later = std::ranges::upper_bound(retries_, now, {}, &Retry::at);
-        for (auto retry = retries_.begin(); retry != later; ++retry) waiting_for_budget_.push_back(retry->key);
+        for (auto retry = retries_.begin(); retry != later; ++retry) wait_for_budget(retry->key);
         retries_.erase(retries_.begin(), later);
-        while (!waiting_for_budget_.empty() && budget_.reserve(now)) {
-            auto& lane = lanes_.at(waiting_for_budget_.front());
-            waiting_for_budget_.pop_front();
+        for (;;) {
+            auto const first = std::ranges::find_if(
+                without_budget_.rbegin(), without_budget_.rend(), [](auto const& keys) { return !keys.empty(); });
+            if (first == without_budget_.rend() || !budget_.reserve(now)) return;
+            auto& lane = lanes_.at(first->front());
+            first->pop_front();
             lane.state = State::ready;
             lane.is_retry = true;
         }
@@ -210,7 +216,7 @@ private:
     std::map<std::uint64_t, Lane>       lanes_;
     std::map<engine::LaneId, std::uint64_t> running_;  // and held
     std::vector<Retry>                  retries_;
-    std::deque<std::uint64_t>           waiting_for_budget_;
+    std::array<std::deque<std::uint64_t>, tier_count> without_budget_;
     engine::RetryBudget                 budget_;
     std::vector<std::uint64_t>          paused_;
     std::size_t                         to_resume_{0};

@@ -799,6 +799,24 @@ void run_against_model(std::uint64_t seed)
     EXPECT_TRUE(scheduler.blocked(9, std::nullopt, {}, clock.now()).empty());
 }
 
+TEST(LaneScheduler, AHigherTierThatComesWhileALaneIsInHandIsNotPausedWithIt)
+{
+    sim::ManualClock clock;
+    LaneScheduler    scheduler{SchedulerOptions{}};
+    auto const       block = test::make_block({{}, {}});
+    auto const       push = [&](Tier tier, std::uint64_t sequence) {
+        Pending const event{1, block.get(), 0, tier, 0, Sequence{sequence}, {}};
+        scheduler.push({&event, 1}, clock.now());
+    };
+    push(Tier::normal, 1);
+    Batch batch;
+    ASSERT_TRUE(scheduler.take(clock.now(), batch, 64));
+    push(Tier::critical, 2);
+    auto const run = batch.runs[0];
+    scheduler.finish(run, 0, {.kind = NextStep::Kind::paused}, clock.now());
+    EXPECT_TRUE(scheduler.take(clock.now(), batch, 64));
+}
+
 TEST(LaneScheduler, KeepsItsPromisesWhateverHappens)
 {
     for (std::uint64_t seed = 1; seed <= 300 && !testing::Test::HasFailure(); ++seed) run_against_model(seed);

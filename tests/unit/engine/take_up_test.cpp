@@ -27,6 +27,8 @@ constexpr PayloadField     fields[] = {
     {.names = "created_at", .type = PayloadField::Type::integer, .min = 0, .max = 1'000'000},
 };
 constexpr EventType events[] = {{.name = "test.put"}, {.name = "test.parks"}};
+// What a later program knows.
+constexpr EventType later_events[] = {{.name = "test.put"}, {.name = "test.parks"}, {.name = "test.late"}};
 
 Result<Effects> process(Event const& event, RecordView const&)
 {
@@ -41,6 +43,8 @@ Result<Effects> process(Event const& event, RecordView const&)
 
 constexpr Processor processor{.name = "test", .version = 1, .events = events, .fields = fields, .process = process};
 constexpr Processor const* processors[] = {&processor};
+constexpr Processor later{.name = "test", .version = 1, .events = later_events, .fields = fields, .process = process};
+constexpr Processor const* later_processors[] = {&later};
 
 class TakingUp : public testing::Test {
 protected:
@@ -50,11 +54,11 @@ protected:
         start();
     }
 
-    static EngineOptions options()
+    EngineOptions options() const
     {
         EngineOptions options;
-        options.parked = {"test.parks"};
-        options.dead_letters.events = 3;
+        options.parked = parked_;
+        options.dead_letters.events = dead_letters_max_;
         return options;
     }
 
@@ -64,21 +68,29 @@ protected:
         log_ = std::make_unique<log::MemoryLog>(disk_);
         store_ = std::make_unique<graph::ResidentStore>();
         engine_ = std::make_unique<Engine>(
-            Engine::Deps{*log_, *store_, schemas_, clock_}, options(), [](std::vector<BlockRef> const&) {});
+            Engine::Deps{*log_, *store_, *program_, clock_}, options(), [](std::vector<BlockRef> const&) {});
         ASSERT_TRUE(engine_->recover());
     }
 
     void send(std::string const& type, std::string const& record, std::string const& name, std::string const& rev = "")
     {
-        auto text = R"({"event_type":")" + type +
-                    R"(","did":"did:plc:a","payload":{"uri":"at://did:plc:a/net.rhiz.x/)" + record +
-                    R"(","cid":"c","display_name":")" + name + R"("})" +
+        submit("did:plc:a", type, record, name, rev);
+        settle();
+    }
+
+    void submit(
+        std::string const& did, std::string const& type, std::string const& record, std::string const& name,
+        std::string const& rev)
+    {
+        auto text = R"({"event_type":")" + type + R"(","did":")" + did + R"(","payload":{"uri":"at://)" + did +
+                    "/net.rhiz.x/" + record + R"(","cid":"c","display_name":")" + name + R"("})" +
                     (rev.empty() ? "" : R"(,"rev":")" + rev + '"') + '}';
         auto const size = text.size();
         text.append(schema::Decoder::padding, '\0');
         BlockRef        block(new Block);
         schema::Decoded decoded;
-        auto const error = decoder_.decode(std::string_view(text).substr(0, size), block->data, decoded);
+        schema::Decoder decoder(*program_);
+        auto const      error = decoder.decode(std::string_view(text).substr(0, size), block->data, decoded);
         ASSERT_FALSE(error) << error->detail << (error->errors.empty() ? "" : error->errors[0].pointer);
         block->items.push_back({.offset = decoded.offset, .tier = decoded.tier});
         Admission::Demand demand;
@@ -86,7 +98,6 @@ protected:
         block->requests.push_back({.first = 0, .count = 1});
         ASSERT_FALSE(engine_->admission().admit(demand, block->requests[0].ticket));
         engine_->submit(std::move(block));
-        settle();
     }
 
     // Everything that can be done now is.
@@ -102,7 +113,7 @@ protected:
     // Alone, as an operator does.
     Block::Order take_up(std::uint64_t sequence, Successors::Wish const& wish)
     {
-        Successors   successors({*log_, schemas_});
+        Successors   successors({*log_, *program_});
         BlockRef     block(new Block);
         Block::Order order;
         EXPECT_TRUE(successors.add(*block, Sequence{sequence}, wish, clock_.wall()));
@@ -165,8 +176,10 @@ protected:
 
     sim::ManualClock                      clock_;
     log::MemoryLog::Disk                  disk_;
-    schema::SchemaSet                     schemas_{processors};
-    schema::Decoder                       decoder_{schemas_};
+    schema::SchemaSet                     schemas_{processors}, later_{later_processors};
+    schema::SchemaSet const*              program_{&schemas_};
+    ParkedTypes                           parked_{"test.parks"};
+    std::size_t                           dead_letters_max_{3};
     std::unique_ptr<log::MemoryLog>       log_;
     std::unique_ptr<graph::ResidentStore> store_;
     std::unique_ptr<Engine>               engine_;
@@ -420,6 +433,111 @@ TEST_F(TakingUp, WhatIsPausedWaitsUntilItIsResumedAndARestartFoldsItAllTheSame)
     settle();
     EXPECT_EQ(engine_->state().applied, 1u);
     expect_numbers(1, 1, 0, 0);
+}
+
+TEST_F(TakingUp, AFoldParksNothingThatWasAppliedBeforeTheParkedOneCame)
+{
+    parked_ = {};
+    start();
+    send("test.parks", "r", "bad 1");
+    send("test.put", "r", "good 2");
+    parked_ = {"test.parks"};
+    start();
+    take_up(1, {.verdict = log::Verdict::redriven});  // it is parked now, in the place of 1
+    EXPECT_EQ(engine_->parking().events(), 1u);
+    expect_numbers(3, 1, 1, 1);
+    EXPECT_EQ(name_of("r"), "good 2");
+}
+
+TEST_F(TakingUp, ATypeThatWasUnknownIsReleasedWithoutAnybodyWaitingForIt)
+{
+    send("test.late", "r", "late 1");
+    send("test.put", "r", "good 2");
+    program_ = &later_;
+    start();
+    take_up(1, {.verdict = log::Verdict::released});
+    EXPECT_EQ(name_of("r"), "good 2");
+    expect_numbers(2, 2, 0, 0);
+    EXPECT_EQ(name_of("r"), "good 2");
+}
+
+TEST_F(TakingUp, ACopyThatAFoldGivesUpHoldsNobodyBack)
+{
+    send("test.parks", "r", "bad 1");
+    parked_ = {};
+    start();
+    Successors successors({*log_, schemas_});
+    BlockRef   block(new Block);
+    ASSERT_TRUE(successors.add(*block, Sequence{1}, {.verdict = log::Verdict::released}, clock_.wall()));
+    Admission::Demand demand;
+    demand.events[index(Tier::normal)] = 1;
+    ASSERT_FALSE(engine_->admission().admit(demand, block->requests[0].ticket));
+    block->answered = [](Block const&) {};
+    engine_->submit(std::move(block));
+    engine_->append_step();
+    start();
+    EXPECT_EQ(engine_->state().dead_lettered, 1u);
+    EXPECT_TRUE(engine_->parking().is_empty());
+    send("test.put", "r", "good 3");
+    EXPECT_EQ(name_of("r"), "good 3");
+}
+
+TEST_F(TakingUp, ADroppedEventWhoseTypeIsNotKnownAnyMoreHoldsNobodyBack)
+{
+    program_ = &later_;
+    parked_ = {"test.late"};
+    start();
+    send("test.late", "r", "bad 1");
+    program_ = &schemas_;
+    start();
+    take_up(1, {.verdict = log::Verdict::dropped});
+    EXPECT_TRUE(engine_->parking().is_empty());
+    send("test.put", "r", "good 2");
+    EXPECT_EQ(name_of("r"), "good 2");
+}
+
+TEST_F(TakingUp, AJobLeavesNothingOutWhileThereAreNoPlaces)
+{
+    for (int i = 0; i < 5; ++i) send("test.parks", "r" + std::to_string(i), "bad");
+    is_healed = true;
+    engine_->submit(make_control(
+        control::job_started,
+        to_payload({.kind = Job::Kind::release, .filter = {.through = log_->last()}, .rate = 1'000}),
+        [](Block const&) {}));
+    settle();
+    Admission::Ticket all;
+    Admission::Demand most;
+    most.events[index(Tier::critical)] = engine_->admission().limits().events;
+    ASSERT_FALSE(engine_->admission().admit(most, all));
+    for (int i = 0; i < 200 && engine_->controls().state().job; ++i) {
+        engine_->jobs_step();
+        settle();
+        clock_.advance(10ms);
+        if (i == 50) Admission::Ticket(std::move(all));
+    }
+    EXPECT_FALSE(engine_->controls().state().job);
+    EXPECT_EQ(engine_->parking().events(), 0u);
+}
+
+TEST_F(TakingUp, AJobWhoseBatchNeverFitsTakesSmallerOnes)
+{
+    dead_letters_max_ = 1'000;
+    start();
+    for (int i = 0; i < 80; ++i) send("test.put", "r" + std::to_string(i), "bad");
+    is_healed = true;
+    engine_->submit(make_control(
+        control::limits_set, R"({"capacity":50,"bytes":1048576,"tier_limits":[70,80,90,100]})", [](Block const&) {}));
+    run_job({.kind = Job::Kind::redrive, .filter = {.through = log_->last()}, .rate = 1'000});
+    EXPECT_FALSE(engine_->controls().state().job);
+    EXPECT_EQ(engine_->dead_letters().stats().count, 0u);
+}
+
+TEST_F(TakingUp, NoMoreDeadLettersAreOpenThanThereMayBeHoweverManyFailAtOnce)
+{
+    for (int i = 0; i < 40; ++i) submit("did:plc:a" + std::to_string(i), "test.put", "r", "bad", "");
+    settle();
+    EXPECT_EQ(engine_->dead_letters().stats().count, 3u);
+    EXPECT_FALSE(engine_->idle());
 }
 
 TEST_F(TakingUp, SaysWhereAnEventIs)
