@@ -210,16 +210,19 @@ Result<> Appender::write(WallTime received_at)
 // Looks whether what is ordered is still to be done; only this thread makes decisions.
 Result<> Appender::check_orders(Block& block)
 {
-    for (auto& order : block.orders) {
+    for (std::size_t n = 0; n < block.orders.size(); ++n) {
+        auto&       order = block.orders[n];
         auto const& wanted = order.decision;
         auto const  is_same = [&](log::Decision const& other) { return other.sequence == wanted.sequence; };
+        auto const  is_taken = [&](Block::Order const& other) { return other.before && is_same(other.decision); };
+        auto const  earlier = std::span(block.orders).first(n);
         auto const  newest = log::newest_verdict(deps_.log, wanted.sequence);
         if (!newest) return newest.error();
         bool const is_dead_letter = *newest == log::Verdict::dead_letter, is_parked = *newest == log::Verdict::parked;
         bool const is_open = wanted.verdict == log::Verdict::redriven   ? is_dead_letter
                              : wanted.verdict == log::Verdict::released ? is_parked
                                                                         : is_dead_letter || is_parked;
-        if (is_open && std::ranges::none_of(group_.decisions, is_same))
+        if (is_open && std::ranges::none_of(group_.decisions, is_same) && std::ranges::none_of(earlier, is_taken))
             order.before = *newest;
         else if (order.item != Block::Order::no_item)
             block.items[order.item].state = Block::State::closed;

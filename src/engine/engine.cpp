@@ -7,7 +7,7 @@ namespace sluice::engine {
 Engine::Engine(Deps deps, EngineOptions options, Answered answered, Decided on_decided, EngineParts parts)
     : deps_(deps), options_(options), on_decided_(std::move(on_decided)), suspects_(deps.in_hand),
       admission_(options.admission), breaker_("graph", options.breaker), dead_letters_(options.dead_letters),
-      parking_(options.parked_max),
+      parking_(parts.parking ? std::move(parts.parking) : std::make_unique<Parking>(options.parked_max)),
       jobs_({deps.log, deps.schemas, controls_, dead_letters_, admission_, deps.clock,
              [this](BlockRef block) { submit(std::move(block)); }}),
       dedupe_(parts.dedupe ? std::move(parts.dedupe) : std::make_unique<MemoryDedupe>()),
@@ -40,7 +40,7 @@ Result<bool> Engine::work_step(std::size_t worker)
     if (!made)
         made = std::make_unique<Worker>(
             Worker::Deps{*scheduler_, deps_.log, deps_.graph, breaker_, *watermark_, admission_, *appender_,
-                         counters_, deps_.clock, deps_.schemas, parking_, dead_letters_, options_.parked,
+                         counters_, deps_.clock, deps_.schemas, *parking_, dead_letters_, options_.parked,
                          deps_.gate != nullptr ? *deps_.gate : controls_, recent_stale_, suspects_.hand(worker)},
             options_.retry, options_.seed + worker);
     return made->step();
@@ -61,7 +61,7 @@ Result<Folded> Engine::recover(std::vector<Error>* refused)
     }
     if (auto const decided = decide_before_fold(checkpoint); !decided) return decided.error();
     auto folded = fold(
-        {deps_.log, deps_.schemas, deps_.graph, deps_.clock, options_.parked, dead_letters_, parking_, controls_,
+        {deps_.log, deps_.schemas, deps_.graph, deps_.clock, options_.parked, dead_letters_, *parking_, controls_,
          &suspects_},
         suspects_.careful() ? 1 : options_.fold_threads, std::move(checkpoint));
     if (!folded) return folded.error();
@@ -137,12 +137,12 @@ void Engine::decided(log::Decision const& decision, LaneId lane, Producer produc
 {
     if (decision.verdict == log::Verdict::parked) {
         add(counters_.parked, 1);
-        parking_.parked(decision, true);
+        parking_->parked(decision, true);
     } else {
         add(counters_.dead_lettered, 1);
         dead_letters_.add(decision, true);
         auto const& subject = decision.subject;
-        if (subject.version != decision.sequence) parking_.settled({0, subject.record}, subject.version);
+        if (subject.version != decision.sequence) parking_->settled({0, subject.record}, subject.version);
     }
     watermark_->settled({&decision.sequence, 1}, 0);
     if (scheduler_->released(lane, deps_.clock.now())) admission_.release(producer, 1, 0);
@@ -157,9 +157,9 @@ void Engine::ordered(Block::Order const& order)
     if (order.before == log::Verdict::parked) {
         counters_.parked.fetch_sub(1, std::memory_order_relaxed);
         if (decision.verdict == log::Verdict::released)
-            parking_.released(decision.subject);
+            parking_->released(decision.subject);
         else {
-            parking_.dropped(decision.subject);
+            parking_->dropped(decision.subject);
             add(counters_.dead_lettered, 1);
         }
     }

@@ -37,6 +37,7 @@ struct EngineParts {
     std::unique_ptr<Scheduler>   scheduler;
     std::unique_ptr<Watermark>   watermark;
     std::unique_ptr<DedupeIndex> dedupe;
+    std::unique_ptr<Parking>     parking{};
 };
 
 // Every number at one moment, as far as relaxed counters allow; exact while nothing happens.
@@ -131,7 +132,7 @@ public:
 
     Suspects const& suspects() const noexcept { return suspects_; }  // of a crash; until recover() has acquitted them
     DeadLetters const& dead_letters() const noexcept { return dead_letters_; }
-    Parking const&     parking() const noexcept { return parking_; }
+    Parking const&     parking() const noexcept { return *parking_; }
     Controls const&    controls() const noexcept { return controls_; }
     RecentStale const& recent_stale() const noexcept { return recent_stale_; }
     Sequence           last_sequence() const { return watermark_->last(); }
@@ -162,7 +163,7 @@ private:
     Admission                            admission_;
     Breaker                              breaker_;
     DeadLetters                          dead_letters_;
-    Parking                              parking_;
+    std::unique_ptr<Parking> const       parking_;
     Controls                             controls_;
     RecentStale                          recent_stale_;
     Jobs                                 jobs_;

@@ -61,7 +61,8 @@ Result<> Successors::add(
         schema::Decoded decoded;
         auto const      error = decoder_.succeed(
             record, is_redrive ? log::RecordKind::redrive : log::RecordKind::release,
-            {.cause = sequence, .version = wish.as_new ? Sequence::none : version, .received_at = event.received_at},
+            {.cause = sequence, .version = is_redrive && wish.as_new ? Sequence::none : version,
+             .received_at = event.received_at},
             std::string_view(payload_).substr(0, size), block.data, decoded);
         if (error && why != nullptr) *why = *error;
         if (error) return Error{Errc::invalid, error->code, error->detail};

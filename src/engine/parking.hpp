@@ -33,6 +33,7 @@ public:
     };
 
     explicit Parking(std::size_t events_max) : events_max_(events_max) {}
+    virtual ~Parking() = default;
 
     // Takes room for one more verdict, which is given up when it is durable; false if there is none.
     bool reserve();
@@ -42,14 +43,14 @@ public:
     bool is_empty() const noexcept { return records_.load(std::memory_order_acquire) == 0; }
 
     // Whether an event must be parked because an earlier one of its record waits. `sequence` is its own, or its copy's.
-    bool follows(RecordKey key, Sequence version, Sequence sequence) const;
+    virtual bool follows(RecordKey key, Sequence version, Sequence sequence) const;
 
     // A verdict `parked` is durable; `is_reserved`: room was taken for it.
     void parked(log::Decision const& decision, bool is_reserved = false);
     // A parked event was released: it counts no longer, but waits until its copy is settled.
-    void released(log::Decision::Subject const& subject);
+    virtual void released(log::Decision::Subject const& subject);
     // At a start: it was parked, and released before, and its copy is not settled yet.
-    void expect_copy(Sequence parked, std::uint64_t record, Sequence version);
+    virtual void expect_copy(Sequence parked, std::uint64_t record, Sequence version);
     // It was dropped instead: what waits behind it goes on.
     void dropped(log::Decision::Subject const& subject);
     // The copy of this version came to an end, or became a dead letter.
