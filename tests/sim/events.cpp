@@ -4,6 +4,7 @@
 #include "log/record.hpp"
 #include "schema/syntax.hpp"
 
+#include <deque>
 #include <map>
 #include <stdexcept>
 
@@ -15,6 +16,32 @@ constexpr EventType thrown_types[] = {{.name = "sim.thrown", .tier = Tier::low}}
 
 Result<Effects> refuse(Event const&, RecordView const&) { return Error{Errc::invalid, "sim_refused", "as always"}; }
 Result<Effects> fail(Event const&, RecordView const&) { throw std::runtime_error("a processor's bug"); }
+
+// Says so to whoever reads the payload: programs that are not upgraded refuse the event.
+constexpr std::string_view refused_mark = "\"refused-";
+
+Processor const& shipped(std::string_view type)
+{
+    static auto const by_type = [] {
+        std::map<std::string_view, Processor const*> processors;
+        for (auto const* processor : all_processors())
+            for (auto const& event : processor->events) processors.emplace(event.name, processor);
+        return processors;
+    }();
+    return *by_type.at(type);
+}
+
+template <bool is_upgraded>
+Result<Effects> process(Event const& event, RecordView const& view)
+{
+    if (!is_upgraded && event.payload.find(refused_mark) != event.payload.npos)
+        return Error{Errc::invalid, "sim_refused", "by a program that will be upgraded"};
+    return shipped(event.type).process(event, view);
+}
+
+constexpr EventType late_types[] = {{.name = "sim.unknown", .tier = Tier::normal}};
+Result<Effects>     leave_no_trace(Event const&, RecordView const&) { return Effects{}; }
+constexpr Processor late{.name = "late", .events = late_types, .fields = {}, .process = leave_no_trace};
 
 constexpr Processor refusing{.name = "refusing", .events = refused_types, .fields = {}, .process = refuse};
 constexpr Processor throwing{.name = "throwing", .events = thrown_types, .fields = {}, .process = fail};
@@ -51,9 +78,12 @@ public:
         // Some repositories are hotter than others.
         repository_ = std::min(random_.below(mix_.repositories), random_.below(mix_.repositories));
         event.did = did_of(repository_);
-        event.cid = "c" + std::to_string(++nonce_);
+        ++nonce_;
+        bool const is_poison = random_.chance(mix_.poison);
+        event.is_refused = !is_poison && random_.chance(mix_.refused);
+        event.cid = (event.is_refused ? "refused-" : "c") + std::to_string(nonce_);
         auto const dice = random_.below(100);
-        if (random_.chance(mix_.poison))
+        if (is_poison)
             make_poison(event);
         else if (dice < 6)
             make_bare(event, "account.deleted", Fate::remove_repository, Tier::high);
@@ -155,15 +185,25 @@ private:
 
 }  // namespace
 
-std::span<Processor const* const> simulated_processors()
+std::span<Processor const* const> simulated_processors(bool is_upgraded)
 {
-    static auto const all = [] {
-        std::vector<Processor const*> processors(all_processors().begin(), all_processors().end());
-        processors.push_back(&refusing);
-        processors.push_back(&throwing);
-        return processors;
-    }();
-    return all;
+    struct Processors {
+        explicit Processors(bool is_upgraded)
+        {
+            for (auto const* processor : all_processors()) {
+                auto& copy = copies.emplace_back(*processor);
+                copy.process = is_upgraded ? process<true> : process<false>;
+                copy.version += is_upgraded;
+            }
+            for (auto const& copy : copies) all.push_back(&copy);
+            all.insert(all.end(), {&refusing, &throwing});
+            if (is_upgraded) all.push_back(&late);
+        }
+        std::deque<Processor>         copies;
+        std::vector<Processor const*> all;
+    };
+    static Processors const today(false), upgraded(true);
+    return (is_upgraded ? upgraded : today).all;
 }
 
 std::vector<SimEvent> make_events(EventMix const& mix, Random& random, schema::Decoder& decoder)
@@ -180,6 +220,17 @@ std::vector<SimEvent> make_events(EventMix const& mix, Random& random, schema::D
         events.push_back(std::move(event));
     }
     return events;
+}
+
+SimEvent edited(SimEvent const& event, std::string cid, bool is_refused)
+{
+    auto copy = event;
+    copy.is_refused = is_refused && event.fate != Fate::invalid && event.fate != Fate::parked;
+    copy.cid = (copy.is_refused ? "refused-" : "edited-") + std::move(cid);
+    copy.payload.replace(copy.payload.find(quoted(event.cid)), event.cid.size() + 2, quoted(copy.cid));
+    copy.id.clear();
+    copy.json.clear();
+    return copy;
 }
 
 SimEvent make_simple_event(std::size_t repository, std::size_t nonce, Tier tier)

@@ -24,28 +24,35 @@ Varied varied(Kind kind)
 
 }  // namespace
 
-void Reference::apply(SimEvent const& event, Sequence sequence)
+void Reference::apply(SimEvent const& event, Sequence sequence, Sequence version)
 {
-    auto& repository = repositories_[event.did];
+    auto&       repository = repositories_[event.did];
+    Entry const entry{
+        .rev = event.rev, .sequence = sequence, .version = version == Sequence::none ? sequence : version,
+        .event = nullptr, .created_at = {}};
     switch (event.fate) {
     case Fate::put:
-    case Fate::remove: return write(repository, event, sequence);
-    case Fate::remove_repository: return remove_repository(repository, event, sequence);
+    case Fate::remove: return write(repository, event, entry);
+    case Fate::remove_repository: return remove_repository(repository, event, entry);
     default: return;
     }
 }
 
-void Reference::write(Repository& repository, SimEvent const& event, Sequence sequence)
+// An event without a rev that comes late gives way to what was written since; one with a rev only to the removal of its
+// repository since.
+void Reference::write(Repository& repository, SimEvent const& event, Entry entry)
 {
     auto const found = repository.records.find({event.kind, event.uri});
     auto const before = found == repository.records.end() ? nullptr : &found->second;
     auto       floor = repository.tombstone ? repository.tombstone->rev : Revision::none;
+    auto       written = repository.tombstone ? repository.tombstone->version : Sequence::none;
     if (before) floor = std::max(floor, before->rev);
-    if (event.rev != Revision::none && event.rev <= floor) {
+    if (before && event.rev == Revision::none) written = std::max(written, before->version);
+    bool const is_old = event.rev != Revision::none && event.rev <= floor;
+    if (is_old || written > entry.version) {
         ++stale_;
         return;
     }
-    Entry entry{.rev = event.rev, .sequence = sequence, .event = nullptr, .created_at = {}};
     if (before) entry.rev = std::max(entry.rev, before->rev);
     if (event.fate == Fate::put) {
         entry.event = &event;
@@ -55,20 +62,23 @@ void Reference::write(Repository& repository, SimEvent const& event, Sequence se
     repository.records[{event.kind, event.uri}] = entry;
 }
 
-void Reference::remove_repository(Repository& repository, SimEvent const& event, Sequence sequence)
+// One that comes late removes nothing if anything was written since.
+void Reference::remove_repository(Repository& repository, SimEvent const& event, Entry tombstone)
 {
     auto floor = repository.tombstone ? repository.tombstone->rev : Revision::none;
-    if (event.rev != Revision::none) {
-        if (event.rev <= floor) {
-            ++stale_;
-            return;
-        }
-        floor = event.rev;
-    } else {
-        for (auto const& [key, entry] : repository.records) floor = std::max(floor, entry.rev);
+    auto written = repository.tombstone ? repository.tombstone->version : Sequence::none;
+    for (auto const& [key, entry] : repository.records) written = std::max(written, entry.version);
+    if ((event.rev != Revision::none && event.rev <= floor) || written > tombstone.version) {
+        ++stale_;
+        return;
     }
+    if (event.rev != Revision::none)
+        floor = event.rev;
+    else
+        for (auto const& [key, entry] : repository.records) floor = std::max(floor, entry.rev);
     std::erase_if(repository.records, [&](auto const& record) { return record.second.rev <= floor; });
-    repository.tombstone = Entry{.rev = floor, .sequence = sequence, .event = nullptr, .created_at = {}};
+    tombstone.rev = floor;
+    repository.tombstone = tombstone;
 }
 
 std::string Reference::difference(graph::GraphStore const& graph) const
@@ -101,6 +111,7 @@ std::string Reference::difference(
     if (record.sequence != entry.sequence)
         return "sequence " + std::to_string(number(record.sequence)) + " instead of " +
                std::to_string(number(entry.sequence));
+    if ((record.version == Sequence::none ? record.sequence : record.version) != entry.version) return "version";
     if (record.did != entry.event->did || record.key != uri) return "identity";
     if (record.payload_hash != hash128(entry.event->payload)) return "payload hash";
     if (record.fields.text(field.cid) != entry.event->cid) return "cid";

@@ -11,7 +11,8 @@ namespace sluice::sim {
 
 class Reference {
 public:
-    void apply(SimEvent const& event, Sequence sequence);
+    // `version`: whose place in the order an event that comes late keeps; else none.
+    void apply(SimEvent const& event, Sequence sequence, Sequence version);
 
     std::uint64_t stale() const noexcept { return stale_; }
 
@@ -22,6 +23,7 @@ private:
     struct Entry {
         Revision                    rev{};
         Sequence                    sequence{};
+        Sequence                    version{};  // whose place in the order it has
         SimEvent const*             event{nullptr};  // null: a tombstone
         std::optional<std::int64_t> created_at;
     };
@@ -30,8 +32,8 @@ private:
         std::map<std::pair<Kind, std::string>, Entry> records;
     };
 
-    void        write(Repository& repository, SimEvent const& event, Sequence sequence);
-    void        remove_repository(Repository& repository, SimEvent const& event, Sequence sequence);
+    void        write(Repository& repository, SimEvent const& event, Entry entry);
+    void        remove_repository(Repository& repository, SimEvent const& event, Entry tombstone);
     std::string difference(Kind kind, std::string const& uri, Entry const& entry, graph::GraphStore const& graph) const;
 
     std::map<std::string, Repository> repositories_;

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <deque>
 #include <map>
+#include <set>
 #include <utility>
 
 namespace sluice::sim {
@@ -116,6 +117,65 @@ public:
         for (auto const count : pending) room -= std::min<std::size_t>(room, count);
         inner_->push(events.first(std::min(room, events.size())), now);
     }
+};
+
+// Knows which versions are those of copies.
+class ForgetfulParking : public Parking {
+public:
+    using Parking::Parking;
+
+    void released(log::Decision::Subject const& subject) override
+    {
+        copies_.insert(subject.version);
+        Parking::released(subject);
+    }
+    void expect_copy(std::uint64_t record, Sequence version) override
+    {
+        copies_.insert(version);
+        Parking::expect_copy(record, version);
+    }
+
+protected:
+    bool is_copy(Sequence version) const { return copies_.contains(version); }
+
+private:
+    std::set<Sequence> copies_;
+};
+
+class NoFollowers final : public ForgetfulParking {
+public:
+    using ForgetfulParking::ForgetfulParking;
+
+    bool follows(RecordKey key, Sequence version) const override
+    {
+        return is_copy(version) && Parking::follows(key, version);
+    }
+};
+
+class NoElders final : public ForgetfulParking {
+public:
+    using ForgetfulParking::ForgetfulParking;
+
+    bool follows(RecordKey key, Sequence version) const override
+    {
+        return !is_copy(version) && Parking::follows(key, version);
+    }
+};
+
+class PauseForgotten final : public WrongGate {
+public:
+    void watch(Controls const& controls) override { controls_ = &controls; }
+    bool any() const noexcept override
+    {
+        auto const last = controls_->state().last;
+        if (!before_) before_ = last;
+        return controls_->any() && last > *before_;
+    }
+    bool pauses(Tier listed_in, Event const& event) const override { return controls_->pauses(listed_in, event); }
+
+private:
+    Controls const*                 controls_{nullptr};
+    mutable std::optional<Sequence> before_;  // the last control of the processes before
 };
 
 class CursorAsMaximum final : public Watermark {
@@ -359,16 +419,22 @@ private:
         auto const found = repository.records.find(key);
         auto const before = is_account || found == repository.records.end() ? graph::RecordRef() : found->second;
 
-        Sequence sequence{};
+        Sequence sequence{}, written{};
         Revision rev{};
         for (auto const& record : {repository.tombstone, before})
             if (record) {
                 sequence = std::max(sequence, record->sequence());
                 rev = std::max(rev, record->rev());
+                bool const counts = event.rev == Revision::none || is_account || record == repository.tombstone;
+                if (counts) written = std::max(written, record->version());
             }
+        for (auto const& [name, record] : repository.records)
+            if (is_account) written = std::max(written, record->version());
         if (twin_ == Twin::effect_then_cursor) sequence = repository.cursor;
         if (event.sequence <= sequence && twin_ != Twin::sequence_ignored) return graph::Outcome::applied;
         if (event.rev != Revision::none && event.rev <= rev && twin_ != Twin::rev_ignored) return graph::Outcome::stale;
+        bool const is_late = event.version != Sequence::none && event.version < written;
+        if (is_late && twin_ != Twin::version_forgotten) return graph::Outcome::stale;
         if (is_account) return remove_all(repository, event, rev);
 
         bool const is_removal = effects.action == Action::remove;
@@ -379,7 +445,7 @@ private:
         Record const identity{
             .kind = effects.kind, .did = event.did, .key = effects.key,
             .rev = before ? std::max(before->rev(), event.rev) : event.rev, .sequence = event.sequence,
-            .removed = is_removal, .payload_hash = is_removal ? Hash128{} : event.payload_hash, .fields = {}};
+            .version = event.version, .removed = is_removal, .payload_hash = is_removal ? Hash128{} : event.payload_hash, .fields = {}};
         repository.records[key] = graph::StoredRecord::make(
             identity, std::span(effects.fields).first(is_removal ? 0 : effects.field_count));
         return graph::Outcome::applied;
@@ -394,7 +460,7 @@ private:
         std::erase_if(repository.records, [&](auto const& entry) { return entry.second->rev() <= floor; });
         repository.tombstone = graph::StoredRecord::make(
             Record{.kind = Kind::repository, .did = event.did, .key = event.did, .rev = floor,
-                   .sequence = event.sequence, .removed = true, .payload_hash = {}, .fields = {}},
+                   .sequence = event.sequence, .version = event.version, .removed = true, .payload_hash = {}, .fields = {}},
             {});
         return graph::Outcome::applied;
     }
@@ -470,13 +536,35 @@ std::string_view name(Twin twin)
     case Twin::spill_keeps_tickets: return "places kept by what is spilled";
     case Twin::suspects_forgotten: return "suspects forgotten";
     case Twin::suspect_not_alone: return "suspect given up who was not alone";
+    case Twin::order_without_successor: return "verdict without its successor";
+    case Twin::taken_up_twice: return "event taken up twice";
+    case Twin::decision_counted_wrong: return "released event counted twice";
+    case Twin::version_forgotten: return "late event overwrites what is newer";
+    case Twin::released_overtaken: return "parked event overtaken";
+    case Twin::released_before_its_elders: return "released event before its elders";
+    case Twin::pause_forgotten_at_restart: return "pause forgotten at a restart";
+    case Twin::no_limit_of_dead_letters: return "dead letters without a limit";
     }
     return "";
 }
 
-EngineParts wrong_parts(Twin twin, SchedulerOptions const& options)
+EngineOptions wrong_options(Twin twin, EngineOptions options)
+{
+    if (twin == Twin::breaker_never_opens)
+        options.breaker.failures_in_row = options.breaker.failures_of_20 = 1'000'000;
+    if (twin == Twin::no_limit_of_dead_letters) options.dead_letters.events = ~std::size_t{0};
+    return options;
+}
+
+std::unique_ptr<WrongGate> wrong_gate(Twin twin)
+{
+    return twin == Twin::pause_forgotten_at_restart ? std::make_unique<PauseForgotten>() : nullptr;
+}
+
+EngineParts wrong_parts(Twin twin, EngineOptions const& all)
 {
     EngineParts parts;
+    auto const& options = all.scheduler;
     auto        lanes = std::make_unique<LaneScheduler>(options);
     switch (twin) {
     case Twin::four_queues: parts.scheduler = std::make_unique<FourQueues>(std::move(lanes)); break;
@@ -497,6 +585,8 @@ EngineParts wrong_parts(Twin twin, SchedulerOptions const& options)
         parts.scheduler = std::make_unique<LaneScheduler>(spendthrift);
         break;
     }
+    case Twin::released_overtaken: parts.parking = std::make_unique<NoFollowers>(all.parked_max); break;
+    case Twin::released_before_its_elders: parts.parking = std::make_unique<NoElders>(all.parked_max); break;
     case Twin::cursor_before_effect: parts.watermark = std::make_unique<CursorBeforeEffect>(); break;
     case Twin::unsettled_forgotten: parts.watermark = std::make_unique<UnsettledForgotten>(); break;
     case Twin::cursor_as_maximum: parts.watermark = std::make_unique<CursorAsMaximum>(); break;
@@ -522,6 +612,7 @@ std::unique_ptr<graph::GraphStore> make_graph(Twin twin)
 {
     switch (twin) {
     case Twin::plain_store:
+    case Twin::version_forgotten:
     case Twin::tombstone_forgotten:
     case Twin::rev_ignored:
     case Twin::sequence_ignored:
@@ -613,6 +704,60 @@ private:
     std::unique_ptr<log::EventLog> log_;
 };
 
+// Makes verdicts durable first and the records they name with the commit after.
+class Storage::SuccessorsLate final : public ForwardingLog {
+public:
+    explicit SuccessorsLate(Storage& storage) : SuccessorsLate(storage, std::make_unique<log::MemoryLog>(storage.seen_)) {}
+
+    Result<> append(log::Commit const& commit) override
+    {
+        storage_.durable_.reset();
+        if (commit.count == 0 || commit.decisions.empty()) return inner_.append(commit);
+        log::Commit const verdicts{
+            .first = commit.first, .count = 0, .chain_after = inner_.last_chain(),
+            .received_at = inner_.last_received_at(), .parts = {}, .decisions = commit.decisions};
+        if (auto const done = inner_.append(verdicts); !done) return done;
+        storage_.durable_ = storage_.seen_;
+        auto records = commit;
+        records.decisions = {};
+        return inner_.append(records);
+    }
+
+private:
+    SuccessorsLate(Storage& storage, std::unique_ptr<log::MemoryLog> log)
+        : ForwardingLog(*log), storage_(storage), log_(std::move(log))
+    {
+    }
+    Storage&                        storage_;
+    std::unique_ptr<log::MemoryLog> log_;
+};
+
+// Shows verdicts wrongly: to whoever asks about one event only the first, or to a fold what was released as redriven.
+class Storage::VerdictsWrong final : public ForwardingLog {
+public:
+    VerdictsWrong(std::unique_ptr<log::EventLog> log, bool is_fold_wrong)
+        : ForwardingLog(*log), log_(std::move(log)), is_fold_wrong_(is_fold_wrong)
+    {
+    }
+    Result<> visit_decisions(
+        Sequence from, std::function<bool(log::Decision const&)> const& visit) const override
+    {
+        Sequence   before{};
+        bool const is_fold = from == Sequence::none;
+        return inner_.visit_decisions(from, [&](log::Decision decision) {
+            bool const is_first = decision.sequence != std::exchange(before, decision.sequence);
+            if (!is_fold_wrong_ && !is_fold && !is_first) return true;
+            if (is_fold_wrong_ && is_fold && decision.verdict == log::Verdict::released)
+                decision.verdict = log::Verdict::redriven;
+            return visit(decision);
+        });
+    }
+
+private:
+    std::unique_ptr<log::EventLog> log_;
+    bool const                     is_fold_wrong_;
+};
+
 void Storage::crash()
 {
     if (durable_) seen_ = *std::exchange(durable_, std::nullopt);
@@ -621,7 +766,10 @@ void Storage::crash()
 std::unique_ptr<log::EventLog> Storage::open()
 {
     if (twin_ == Twin::answer_before_append) return std::make_unique<EarlyLog>(*this);
+    if (twin_ == Twin::order_without_successor) return std::make_unique<SuccessorsLate>(*this);
     auto log = std::make_unique<log::MemoryLog>(seen_);
+    if (twin_ == Twin::taken_up_twice || twin_ == Twin::decision_counted_wrong)
+        return std::make_unique<VerdictsWrong>(std::move(log), twin_ == Twin::decision_counted_wrong);
     if (twin_ == Twin::verdict_not_durable) return std::make_unique<ForgetfulLog>(std::move(log));
     return log;
 }

@@ -41,6 +41,14 @@ enum class Twin {
     spill_keeps_tickets,   // scheduler: what is spilled gives no place back
     suspects_forgotten,    // suspects: what was in hand is gone with the process
     suspect_not_alone,     // suspects: who was in hand at one fault, in company or not, is guilty
+    order_without_successor,      // log: a verdict becomes durable, its successor with what comes next
+    taken_up_twice,               // log: nobody sees that an event was taken up
+    decision_counted_wrong,       // log: a fold takes what was released for redriven
+    version_forgotten,            // graph: what comes late overwrites what is newer
+    released_overtaken,           // parking: events do not follow one of their record that is parked
+    released_before_its_elders,   // parking: copies of parked events pass as they come
+    pause_forgotten_at_restart,   // gate: knows only pauses of this process
+    no_limit_of_dead_letters,     // engine: keeps as many as there are
 };
 inline constexpr Twin twins[] = {
     Twin::four_queues,         Twin::failed_to_the_back,   Twin::released_early,      Twin::cursor_as_maximum,
@@ -50,11 +58,22 @@ inline constexpr Twin twins[] = {
     Twin::cursor_before_effect, Twin::no_dedupe,           Twin::error_ignored,        Twin::effect_then_cursor,
     Twin::retry_ignores_budget, Twin::breaker_never_opens, Twin::backlog_out_of_order, Twin::spill_keeps_tickets,
     Twin::suspects_forgotten,  Twin::suspect_not_alone,
+    Twin::order_without_successor, Twin::taken_up_twice, Twin::decision_counted_wrong, Twin::version_forgotten,
+    Twin::released_overtaken, Twin::released_before_its_elders, Twin::pause_forgotten_at_restart,
+    Twin::no_limit_of_dead_letters,
 };
 std::string_view name(Twin twin);
 
-// A scheduler or a watermark, if that is what is wrong; empty members are the shipped ones.
-engine::EngineParts wrong_parts(Twin twin, engine::SchedulerOptions const& options);
+// What is wrong of these; empty members are the shipped ones.
+engine::EngineParts   wrong_parts(Twin twin, engine::EngineOptions const& options);
+engine::EngineOptions wrong_options(Twin twin, engine::EngineOptions options);
+
+// What the workers ask instead of the controls, if that is what is wrong; else null.
+class WrongGate : public engine::Gate {
+public:
+    virtual void watch(engine::Controls const& controls) = 0;  // of the engine that it is the gate of
+};
+std::unique_ptr<WrongGate> wrong_gate(Twin twin);
 
 // The shipped index over these files, or a wrong one.
 std::unique_ptr<engine::DedupeIndex> make_index(
@@ -88,6 +107,8 @@ private:
     class EarlyLog;
     class ErrorIgnored;
     class ForgetfulLog;
+    class SuccessorsLate;
+    class VerdictsWrong;
 
     Twin const                          twin_;
     log::MemoryLog::Disk                seen_;     // by the process

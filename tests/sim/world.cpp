@@ -4,6 +4,7 @@
 #include "files/memory_directory.hpp"
 #include "graph/resident_store.hpp"
 #include "sim/lane_model.hpp"
+#include "sim/operator.hpp"
 
 #include <algorithm>
 #include <deque>
@@ -40,6 +41,16 @@ engine::EngineOptions draw_options(Random& random)
     options.retry.attempts_max = static_cast<std::uint32_t>(1 + random.below(3));
     options.retry.first_cap = std::chrono::milliseconds(1 + random.below(10));
     options.retry.unavailable = std::chrono::milliseconds(1 + random.below(10));
+    options.retry.no_room = std::chrono::milliseconds(1 + random.below(10));
+    if (random.chance(0.5)) options.dead_letters.events = 1 + random.below(5);
+    if (random.chance(0.3)) options.parked_max = 1 + random.below(5);
+    if (random.chance(0.6)) {
+        constexpr std::string_view types[] = {"relationship.created", "relationship.updated", "attestation.created",
+                                              "entity.profile.created", "attestation.deleted", "account.deleted",
+                                              "sim.refused"};
+        for (auto const type : types)
+            if (random.chance(0.4)) options.parked.emplace(type);
+    }
     options.workers = 1 + random.below(3);
     options.seed = random.next();
     options.checkpoint.events = 1 + random.below(60);
@@ -82,6 +93,11 @@ public:
     {
         model_.released(lane);
         return inner_->released(lane, now);
+    }
+    void resume() override
+    {
+        model_.resumed();
+        inner_->resume();
     }
 
 private:
@@ -147,18 +163,22 @@ class World {
 public:
     World(std::uint64_t seed, Twin twin, Shared& shared)
         : random_(seed), twin_(twin), shared_(shared), faults_(Faults::draw(random_)), options_(draw_options(random_)),
-          events_(make_events(draw_mix(), random_, shared.decoder)), storage_(twin), ledger_(events_),
+          events_(make_events(draw_mix(), random_, shared.today.decoder)), storage_(twin),
+          ledger_(events_, options_.parked),
           context_{.faults = faults_, .random = random_, .clock = clock_, .ledger = ledger_, .goals = report_.goals}
     {
         ledger_.retry = options_.retry;
         context_.breaker = options_.breaker;
         ids_options_ = {.memory_ids = static_cast<std::uint32_t>(4 + random_.below(61)),
                         .merge_step = 1 + random_.below(20)};
-        choose_killer();
         producers_.resize(events_.size());
         for (std::size_t i = 0; i < events_.size(); ++i) waiting_.push_back(i);
         weights_ = {1 + random_.below(8), 1 + random_.below(8), 1 + random_.below(12), 1 + random_.below(4),
-                    1 + random_.below(6), 1 + random_.below(6)};
+                    1 + random_.below(6), 1 + random_.below(6), 0, 0};
+        is_operated_ = random_.chance(0.7);
+        is_to_be_upgraded_ = random_.chance(0.6);
+        choose_killer();
+        if (is_operated_) weights_[6] = 1 + random_.below(4), weights_[7] = 1 + random_.below(4);
     }
 
     Report run()
@@ -182,6 +202,7 @@ private:
         std::unique_ptr<log::EventLog>     wrong_log;
         std::unique_ptr<FaultyGraph>       faulty_graph;
         std::unique_ptr<graph::GraphStore> wrong_graph;
+        std::unique_ptr<WrongGate>         wrong_gate;
         std::unique_ptr<engine::Engine>    engine;
     };
 
@@ -201,15 +222,20 @@ private:
     EventMix draw_mix()
     {
         return {.count = 90 + random_.below(40), .repositories = 1 + random_.below(6), .records = 1 + random_.below(4),
-                .poison = random_.chance(0.5) ? 0.0 : 0.12};
+                .poison = random_.chance(0.5) ? 0.0 : 0.12,
+                .refused = random_.chance(0.4) ? 0.0 : 0.02 * static_cast<double>(1 + random_.below(10))};
     }
 
-    // Half the lives have an event that ends the process whenever it is run.
+    // Some lives have an event that ends the process whenever it is run. Nobody takes that up again, and no upgrade mends
+    // it.
     void choose_killer()
     {
         auto const event = random_.below(events_.size());
         auto const fate = events_[event].fate;
-        if (random_.chance(0.5) || fate == Fate::invalid || fate == Fate::parked) return;
+        bool const is_possible = (fate == Fate::put || fate == Fate::remove || fate == Fate::none) &&
+                                 !options_.parked.contains(events_[event].type);
+        if (random_.chance(0.6) || !is_possible) return;
+        is_operated_ = is_to_be_upgraded_ = false;
         ledger_.killer = event;
         context_.killer = events_[event].payload;
     }
@@ -221,6 +247,11 @@ private:
     }
 
     engine::Engine& engine() { return *process_->engine; }
+    Program&        program() { return ledger_.is_upgraded() ? shared_.upgraded : shared_.today; }
+    Operator::Site  site()
+    {
+        return {*process_->engine, *process_->log, program(), storage_.seen()};
+    }
 
     // --- the run ---
 
@@ -229,8 +260,13 @@ private:
         start();
         constexpr int steps_max = 4'000;
         for (int i = 0; i < steps_max && done_ < events_.size(); ++i) guarded([this] { step(); });
+        for (auto i = is_operated_ ? random_.below(300) : 0; i > 0; --i) guarded([this] { step(); });
         faults_ = Faults::none(faults_.graph_survives);
         context_.disk_full_until = context_.outage_until = {};
+        if (is_to_be_upgraded_ && !ledger_.is_upgraded()) {
+            is_upgrade_due_ = true;
+            crash();
+        }
         settle_down();
         check_end();
     }
@@ -250,9 +286,10 @@ private:
 
     void step()
     {
-        auto const& [send_weight, append_weight, work_weight, checkpoint_weight, ids_weight, wait_weight] = weights_;
-        auto dice = random_.below(
-            send_weight + append_weight + work_weight + checkpoint_weight + ids_weight + wait_weight);
+        auto const& [send_weight, append_weight, work_weight, checkpoint_weight, ids_weight, wait_weight,
+                     operator_weight, job_weight] = weights_;
+        auto dice = random_.below(send_weight + append_weight + work_weight + checkpoint_weight + ids_weight +
+                                  wait_weight + operator_weight + job_weight);
         if (context_.chance(faults_.crash) || (engine().log_failed() && random_.chance(0.2))) throw Crash{};
         if (context_.chance(faults_.wall_jump))
             clock_.shift_wall(std::chrono::milliseconds(static_cast<std::int64_t>(random_.below(2'000)) - 1'000));
@@ -265,6 +302,10 @@ private:
         if (dice < checkpoint_weight) return checkpoint();
         dice -= checkpoint_weight;
         if (dice < ids_weight) return maintain_ids();
+        dice -= ids_weight;
+        if (dice < operator_weight) return operator_.act(site());
+        dice -= operator_weight;
+        if (dice < job_weight) return jobs();
         clock_.advance(std::chrono::microseconds(random_.chance(0.1) ? random_.below(30'000) : random_.below(2'000)));
     }
 
@@ -272,11 +313,14 @@ private:
     void settle_down()
     {
         for (int i = 0;; ++i) {
-            require(i < 3'000, "without faults everything comes to an end");
+            require(i < 6'000, "without faults everything comes to an end");
             if (engine().log_failed()) crash();
-            if (done_ == events_.size() && requests_.empty() && engine().idle()) return;
+            guarded([this] { is_at_work_ = operator_.settle(site()); });
+            bool const is_at_rest = done_ == events_.size() && requests_.empty() && engine().idle() && !is_at_work_;
+            if (is_at_rest && !operator_.release_rest(site())) return;
             guarded([this] { send(); });
             guarded([this] { append(); });
+            guarded([this] { jobs(); });
             guarded([this] { maintain_ids(); });
             for (std::size_t worker = 0; worker < options_.workers; ++worker) guarded([&] { work(worker); });
             clock_.advance(1ms);
@@ -287,6 +331,11 @@ private:
 
     void start()
     {
+        if (is_to_be_upgraded_ && !ledger_.is_upgraded() && (is_upgrade_due_ || random_.chance(0.2)) && process_ == nullptr &&
+            number(ledger_.last()) > 0) {
+            ledger_.upgrade();
+            ++report_.goals[storage_.seen().decisions.empty() ? "upgraded" : "upgraded after verdicts"];
+        }
         for (int tries = 0;; ++tries) {
             ledger_.restart(storage_.seen(), faults_.graph_survives);
             misjudge(twin_, context_.in_hand);
@@ -307,7 +356,12 @@ private:
             storage_.crash();
         }
         auto const state = engine().state();
+        dead_most_ = parked_most_ = ~std::uint64_t{0};
+        dead_checked_ = ~std::uint64_t{0};
+        controls_checked_ = ~std::uint64_t{0};
         ledger_.recovery_ends(state, *graph_);
+        check_controls();
+        check_given_up();
         if (!engine().ids_have_room()) ++report_.goals["ids incomplete after a start"];
         note(number(state.last_sequence));
     }
@@ -321,7 +375,8 @@ private:
         p.wrong_log = storage_.wrong_view(*p.faulty_log, *p.log);
         p.faulty_graph = std::make_unique<FaultyGraph>(*graph_, context_);
         p.wrong_graph = wrong_view(twin_, *p.faulty_graph);
-        auto parts = wrong_parts(twin_, options_.scheduler);
+        p.wrong_gate = wrong_gate(twin_);
+        auto parts = wrong_parts(twin_, options_);
         parts.dedupe = make_index(twin_, ids_, ids_options_);
         if (!parts.scheduler) parts.scheduler = std::make_unique<engine::LaneScheduler>(options_.scheduler);
         if (twin_ == Twin::none)
@@ -329,15 +384,13 @@ private:
                 std::move(parts.scheduler), options_.scheduler, report_.goals);
         parts.scheduler = std::make_unique<RetryWatch>(
             std::move(parts.scheduler), options_.scheduler.budget, report_.goals);
-        auto options = options_;
-        if (twin_ == Twin::breaker_never_opens)
-            options.breaker.failures_in_row = options.breaker.failures_of_20 = 1'000'000;
         p.engine = std::make_unique<engine::Engine>(
             engine::Engine::Deps{
                 p.wrong_log ? *p.wrong_log : *p.faulty_log, p.wrong_graph ? *p.wrong_graph : *p.faulty_graph,
-                shared_.schemas, clock_, &checkpoints_, nullptr, context_.in_hand},
-            options, [this](std::vector<BlockRef> blocks) { answered(blocks); },
+                program().schemas, clock_, &checkpoints_, p.wrong_gate.get(), context_.in_hand},
+            wrong_options(twin_, options_), [this](std::vector<BlockRef> blocks) { answered(blocks); },
             [this](log::Decision const& decision) { decided(decision); }, std::move(parts));
+        if (p.wrong_gate) p.wrong_gate->watch(p.engine->controls());
     }
 
     bool recover()
@@ -370,6 +423,8 @@ private:
         }
         requests_.clear();
         events_in_flight_ = 0;
+        operator_.crash();
+        job_places_ = 0;
         storage_.crash();
         start();
     }
@@ -380,6 +435,22 @@ private:
     {
         note(engine().append_step());
         ledger_.read_log(storage_.seen());
+        if (!engine().append_waits()) job_places_ = 0;
+    }
+
+    void jobs()
+    {
+        auto const before = engine().admission().use().events;
+        bool const is_any = engine().jobs_step();
+        note(40 + is_any);
+        auto const after = engine().admission().use().events;
+        if (after > before) job_places_ = after - before;
+        if (!is_any) return;
+        for (auto const& job : engine().jobs().progress()) {
+            if (!job.is_finished) continue;
+            ++report_.goals["job ended: " + std::string(engine::job_kinds[static_cast<std::size_t>(job.job.kind)])];
+            if (job.done > 0) ++report_.goals["job that did something ended"];
+        }
     }
 
     void maintain_ids()
@@ -396,6 +467,7 @@ private:
 
     void work(std::size_t worker)
     {
+        ledger_.work_begins(!engine().log_failed());
         auto const worked = engine().work_step(worker);
         require(worked.has_value(), "workers find nothing corrupt");
         note(10 + *worked);
@@ -404,13 +476,15 @@ private:
     void decided(log::Decision const& decision)
     {
         ledger_.decided(decision, storage_.seen());
-        if (decision.verdict == log::Verdict::parked)
-            ++report_.goals["parked"];
+        note(number(decision.sequence) * 31 + static_cast<std::uint64_t>(decision.verdict));
+        using log::Verdict;
+        if (decision.verdict != Verdict::parked && decision.verdict != Verdict::dead_letter) return;
+        if (decision.verdict == Verdict::parked)
+            ++report_.goals[decision.reason == engine::follows_parked ? "follows a parked event" : "parked"];
         else if (decision.reason == "crash_loop")
             ++report_.goals["dead letter of a crash loop"];
         else
             ++report_.goals[decision.reason.starts_with("store_") ? "dead letter after retries" : "dead letter"];
-        note(number(decision.sequence) * 31);
     }
 
     // --- producers ---
@@ -456,7 +530,7 @@ private:
         demand.producer = static_cast<engine::Producer>(token_ % options_.admission.shares.size());
         for (auto const event : request.events) {
             schema::Decoded decoded;
-            auto const      error = shared_.decoder.decode(events_[event].text(), block.data, decoded);
+            auto const      error = program().decoder.decode(events_[event].text(), block.data, decoded);
             require(!error, "what decodes once always decodes");
             block.items.push_back({.offset = decoded.offset, .tier = decoded.tier, .state = {},
                                    .producer = demand.producer, .sequence = {}});
@@ -585,7 +659,11 @@ private:
     void check_step()
     {
         auto const state = engine().state();
-        ledger_.check(state);
+        if (!engine().log_failed()) {
+            ledger_.check(state);
+            check_controls();
+            check_given_up();
+        }
         auto const  use = engine().admission().use();
         auto const& limits = options_.admission;
         require(use.events <= limits.events && use.bytes <= limits.bytes, "admission never exceeds its capacity");
@@ -595,7 +673,10 @@ private:
         require(held == use.events, "every place is some producer's");
         auto const& p = state.pending;
         auto const  lanes = engine().lanes();
-        require(use.events + lanes.backlog == p[0] + p[1] + p[2] + p[3] + events_in_flight_,
+        auto const  places = p[0] + p[1] + p[2] + p[3] + events_in_flight_ + operator_.places();
+        auto const  taken = use.events + lanes.backlog;
+        // Nobody but the job knows whether its block was answered.
+        require(taken == places || taken == places + job_places_,
                 "every resident event holds one place, and no other does");
         require(use.backlog == lanes.backlog + lanes.backlog_lanes * engine::LaneScheduler::lane_entries,
                 "every backlog entry is counted, and what its lane takes");
@@ -604,6 +685,30 @@ private:
         if (breaker.opened > 0) ++report_.goals["breaker opened"];
         if (breaker.opened > 0 && engine().graph_answers()) ++report_.goals["breaker closed again"];
         if (lanes.waiting_for_budget > 0) ++report_.goals["retry without budget"];
+    }
+
+    void check_controls()
+    {
+        if (ledger_.controls() == controls_checked_ && !context_.is_recovering) return;
+        ledger_.check_controls(engine().controls().state());
+        controls_checked_ = ledger_.controls();
+    }
+
+    // Recovery may have to give up more than there is room for: nothing comes to it before there is room.
+    void check_given_up()
+    {
+        auto const check = [](std::uint64_t count, std::uint64_t limit, std::uint64_t& most, char const* promise) {
+            require(count <= most, promise);
+            most = std::max(limit, count);
+        };
+        auto const dead = ledger_.open_dead_letters(), parked = static_cast<std::uint64_t>(ledger_.parked_events());
+        require(engine().parking().events() == parked, "what is parked is known");
+        if (dead != dead_checked_) require(engine().dead_letters().stats().count == dead, "open dead letters are listed");
+        dead_checked_ = dead;
+        check(dead, options_.dead_letters.events, dead_most_, "dead letters never exceed their limit");
+        check(parked, options_.parked_max, parked_most_, "parked events never exceed their limit");
+        if (dead >= options_.dead_letters.events) ++report_.goals["dead letters full"];
+        if (parked >= options_.parked_max) ++report_.goals["parked full"];
     }
 
     void check_end()
@@ -620,12 +725,13 @@ private:
         }
 
         graph::ResidentStore replayed;
-        auto const           folded = engine::fold(*process_->log, shared_.schemas, replayed, clock_);
-        require(folded.has_value(), "the log can be replayed");
-        ledger_.check_fold(*folded);
-        require(replayed.digest() == graph_->digest(), "replay equals live");
+        check_replay(replayed, 1);
         require(replayed.digest() == replayed.digest_by_scan(), "the digest is the sum over all records");
         note(replayed.digest().low);
+        if (random_.chance(0.2)) {
+            graph::ResidentStore on_threads;
+            check_replay(on_threads, 3);
+        }
 
         process_.reset();
         start();
@@ -634,6 +740,22 @@ private:
                     again.dead_lettered == state.dead_lettered && again.parked == state.parked,
                 "a restart changes no number");
         require(replayed.digest() == graph_->digest(), "a restart changes no record");
+    }
+
+    void check_replay(graph::ResidentStore& replayed, std::size_t threads)
+    {
+        engine::DeadLetters dead_letters({.events = ~std::size_t{0}, .bytes = ~std::uint64_t{0}});
+        engine::Parking     parking(~std::size_t{0});
+        engine::Controls    controls;
+        auto const          folded = engine::fold(
+            {*process_->log, program().schemas, replayed, clock_, options_.parked, dead_letters, parking, controls},
+            threads);
+        require(folded.has_value(), "the log can be replayed");
+        ledger_.check_fold(*folded);
+        ledger_.check_controls(controls.state());
+        require(dead_letters.stats().count == ledger_.open_dead_letters(), "a replay knows the open dead letters");
+        require(parking.events() == ledger_.parked_events(), "a replay knows what is parked");
+        require(replayed.digest() == graph_->digest(), "replay equals live");
     }
 
     using Admission = engine::Admission;
@@ -649,11 +771,12 @@ private:
     Storage                      storage_;
     Ledger                       ledger_;
     FaultContext                 context_;
+    Operator                     operator_{events_, context_};
     engine::DedupeOptions        ids_options_;
     files::MemoryDirectory       ids_disk_, checkpoint_disk_;
     FaultyDirectory              ids_{"run of ids", ids_disk_, context_};
     FaultyDirectory              checkpoints_{"checkpoint", checkpoint_disk_, context_};
-    std::array<std::uint64_t, 6> weights_{};
+    std::array<std::uint64_t, 8> weights_{};
     std::uint64_t                trace_{0};
 
     std::vector<Producer>            producers_;  // by event
@@ -662,6 +785,12 @@ private:
     std::uint64_t                    token_{0};
     std::uint64_t                    events_in_flight_{0};
     std::size_t                      done_{0};
+    bool                             is_operated_{false};
+    bool                             is_to_be_upgraded_{false}, is_upgrade_due_{false};
+    bool                             is_at_work_{false};  // the operator, on settling down
+    std::size_t                      job_places_{0};      // of the job's block, while something waits for the appender
+    std::uint64_t                    controls_checked_{0}, dead_checked_{0};
+    std::uint64_t                    dead_most_{0}, parked_most_{0};
     bool                             is_batch_allowed_{true};
 
     std::unique_ptr<graph::GraphStore> graph_;
@@ -689,15 +818,15 @@ Report simulate_flood(std::uint64_t seed, Twin twin, Shared& shared)
     options.scheduler.max_wait = {low_wait, 20ms, 10ms, std::chrono::milliseconds::max()};
     std::uint64_t nonce = 0;
     engine::Engine engine(
-        {log, graph, shared.schemas, clock}, options, [](std::vector<BlockRef> const&) {}, {},
-        wrong_parts(twin, options.scheduler));
+        {log, graph, shared.today.schemas, clock}, options, [](std::vector<BlockRef> const&) {}, {},
+        wrong_parts(twin, options));
 
     auto const send = [&](std::size_t repository, Tier tier) {
         auto const                event = make_simple_event(repository, ++nonce, tier);
         BlockRef                  block(new Block);
         schema::Decoded           decoded;
         engine::Admission::Demand demand;
-        require(!shared.decoder.decode(event.text(), block->data, decoded), "what is simple decodes");
+        require(!shared.today.decoder.decode(event.text(), block->data, decoded), "what is simple decodes");
         block->items.push_back({.offset = decoded.offset, .tier = decoded.tier, .state = {}, .sequence = {}});
         ++demand.events[index(tier)];
         Block::Request request{.first = 0, .count = 1, .ticket = {}};

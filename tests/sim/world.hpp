@@ -19,8 +19,7 @@ struct Report {
 
 // What runs share: immutable, or used by one run at a time.
 struct Shared {
-    schema::SchemaSet schemas{simulated_processors()};
-    schema::Decoder   decoder{schemas};
+    Program today{false}, upgraded{true};
 };
 
 Report simulate(std::uint64_t seed, Twin twin, Shared& shared);
