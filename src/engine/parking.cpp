@@ -6,9 +6,10 @@ namespace sluice::engine {
 
 bool Parking::reserve()
 {
-    if (parked_.fetch_add(1, std::memory_order_relaxed) < events_max_) return true;
-    parked_.fetch_sub(1, std::memory_order_relaxed);
-    return false;
+    std::lock_guard lock(mutex_);
+    if (parked_.load(std::memory_order_relaxed) + reserved_ >= events_max_) return false;
+    ++reserved_;
+    return true;
 }
 
 // Under mutex_.
@@ -34,7 +35,8 @@ void Parking::parked(log::Decision const& decision, bool is_reserved)
 {
     auto const&     subject = decision.subject;
     std::lock_guard lock(mutex_);
-    if (!is_reserved) parked_.fetch_add(1, std::memory_order_relaxed);
+    if (is_reserved) --reserved_;
+    parked_.fetch_add(1, std::memory_order_relaxed);
     auto& type = of_type(subject.type);
     if (type.events++ == 0 || subject.received_at < type.oldest) type.oldest = subject.received_at;
     wait(decision.sequence, subject.record, subject.version);

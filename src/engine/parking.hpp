@@ -70,10 +70,11 @@ private:
     bool     waits(std::uint64_t name, Sequence version, Sequence sequence) const;
 
     std::size_t const        events_max_;
-    std::atomic<std::size_t> parked_{0};   // events whose verdict is `parked`, or will be
+    std::atomic<std::size_t> parked_{0};   // events whose verdict is `parked`
     std::atomic<std::size_t> records_{0};  // entries of waiting_, to answer without the lock when there are none
 
     mutable std::mutex                                  mutex_;  // guards what is below
+    std::size_t                                         reserved_{0};  // room for verdicts that are not durable yet
     boost::unordered_flat_map<std::uint64_t, Versions>  waiting_;  // by record: parked, or released and not settled
     std::map<std::string, Waiting>                      types_;
 };

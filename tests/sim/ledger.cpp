@@ -149,7 +149,8 @@ void Ledger::add_decision(log::Decision decision)
     } else {
         require(decided.count == 1, "nothing is taken up twice", what);
         auto const before = decided.newest.verdict;
-        bool const is_right = verdict == Verdict::dropped || (before == Verdict::dead_letter && verdict == Verdict::redriven) ||
+        bool const is_right = verdict == Verdict::dropped ||
+                              (before == Verdict::dead_letter && verdict == Verdict::redriven) ||
                               (before == Verdict::parked && verdict == Verdict::released);
         require(is_right, "a dead letter is redriven, a parked event released, or either dropped", what);
         dead_ -= before == Verdict::dead_letter;
@@ -332,7 +333,8 @@ bool Ledger::had_elder(std::uint64_t sequence) const
 {
     return std::ranges::any_of(decisions_, [&](auto const& entry) {
         auto const verdict = entry.second.newest.verdict;
-        bool const was_parked = verdict == log::Verdict::parked || verdict == log::Verdict::released || verdict == log::Verdict::dropped;
+        bool const was_parked = verdict == log::Verdict::parked || verdict == log::Verdict::released ||
+                                verdict == log::Verdict::dropped;
         return was_parked && waits_for(sequence, entry.first);
     });
 }
@@ -473,7 +475,8 @@ void Ledger::decided(log::Decision const& decision, log::MemoryLog::Disk const& 
         require(is_parked && had_elder(sequence), "only what has an elder follows it", describe(sequence));
     else
         require(!is_processable(event) && is_parked == is_parked_type(event),
-                "what cannot be processed is a dead letter, or parked if its type is unknown or parks", describe(sequence));
+                "what cannot be processed is a dead letter, or parked if its type is unknown or parks",
+                describe(sequence));
     settle(sequence);
 }
 

@@ -167,7 +167,8 @@ void Operator::set_something(Site site)
         return say(site, {.type = std::string(control::workers_set), .workers = many},
                    "{\"workers\":" + std::to_string(many) + ",\"n\":" + nonce() + '}', false);
     say(site, {.type = std::string(control::limits_set), .capacity = many},
-        "{\"capacity\":" + std::to_string(many) + ",\"bytes\":1048576,\"tier_limits\":[70,80,90,100],\"n\":" + nonce() + '}',
+        "{\"capacity\":" + std::to_string(many) + ",\"bytes\":1048576,\"tier_limits\":[70,80,90,100],\"n\":" + nonce() +
+            '}',
         false);
 }
 
@@ -182,7 +183,8 @@ void Operator::steer_job(Site site)
                    "{\"job\":" + std::to_string(id) + ",\"n\":" + nonce() + '}', false);
     }
     auto const& event = events_[random.below(events_.size())];
-    Job         job{.kind = static_cast<Job::Kind>(random.below(3)), .rate = 1.0 + static_cast<double>(random.below(5'000)),
+    Job         job{.kind = static_cast<Job::Kind>(random.below(3)),
+                    .rate = 1.0 + static_cast<double>(random.below(5'000)),
                     .as_new = random.chance(0.2)};
     if (random.chance(0.2)) job.filter.type = event.type;
     if (random.chance(0.2)) job.filter.did = event.did;
@@ -221,7 +223,7 @@ bool Operator::settle(Site site)
     BlockRef    block(new Block);
     auto const  dead = site.engine.dead_letters().list({}, Sequence::none, 1, false);
     auto const  parked = context_.ledger.parked();
-    if (is_waiting && !dead.empty() && !site.engine.dead_letters().has_room())
+    if (is_waiting && !dead.empty() && site.engine.dead_letters().stats().is_full)
         add(site, *block, dead.front().sequence, Verdict::dropped);
     else if (is_waiting && !parked.empty() && !site.engine.parking().has_room())
         add(site, *block, parked.front(), Verdict::dropped);

@@ -129,10 +129,10 @@ public:
         copies_.insert(subject.version);
         Parking::released(subject);
     }
-    void expect_copy(std::uint64_t record, Sequence version) override
+    void expect_copy(Sequence parked, std::uint64_t record, Sequence version) override
     {
         copies_.insert(version);
-        Parking::expect_copy(record, version);
+        Parking::expect_copy(parked, record, version);
     }
 
 protected:
@@ -146,9 +146,9 @@ class NoFollowers final : public ForgetfulParking {
 public:
     using ForgetfulParking::ForgetfulParking;
 
-    bool follows(RecordKey key, Sequence version) const override
+    bool follows(RecordKey key, Sequence version, Sequence sequence) const override
     {
-        return is_copy(version) && Parking::follows(key, version);
+        return is_copy(version) && Parking::follows(key, version, sequence);
     }
 };
 
@@ -156,9 +156,9 @@ class NoElders final : public ForgetfulParking {
 public:
     using ForgetfulParking::ForgetfulParking;
 
-    bool follows(RecordKey key, Sequence version) const override
+    bool follows(RecordKey key, Sequence version, Sequence sequence) const override
     {
-        return !is_copy(version) && Parking::follows(key, version);
+        return !is_copy(version) && Parking::follows(key, version, sequence);
     }
 };
 
@@ -445,7 +445,8 @@ private:
         Record const identity{
             .kind = effects.kind, .did = event.did, .key = effects.key,
             .rev = before ? std::max(before->rev(), event.rev) : event.rev, .sequence = event.sequence,
-            .version = event.version, .removed = is_removal, .payload_hash = is_removal ? Hash128{} : event.payload_hash, .fields = {}};
+            .version = event.version, .removed = is_removal,
+            .payload_hash = is_removal ? Hash128{} : event.payload_hash, .fields = {}};
         repository.records[key] = graph::StoredRecord::make(
             identity, std::span(effects.fields).first(is_removal ? 0 : effects.field_count));
         return graph::Outcome::applied;
@@ -460,7 +461,8 @@ private:
         std::erase_if(repository.records, [&](auto const& entry) { return entry.second->rev() <= floor; });
         repository.tombstone = graph::StoredRecord::make(
             Record{.kind = Kind::repository, .did = event.did, .key = event.did, .rev = floor,
-                   .sequence = event.sequence, .version = event.version, .removed = true, .payload_hash = {}, .fields = {}},
+                   .sequence = event.sequence, .version = event.version, .removed = true, .payload_hash = {},
+                   .fields = {}},
             {});
         return graph::Outcome::applied;
     }
@@ -707,7 +709,10 @@ private:
 // Makes verdicts durable first and the records they name with the commit after.
 class Storage::SuccessorsLate final : public ForwardingLog {
 public:
-    explicit SuccessorsLate(Storage& storage) : SuccessorsLate(storage, std::make_unique<log::MemoryLog>(storage.seen_)) {}
+    explicit SuccessorsLate(Storage& storage)
+        : SuccessorsLate(storage, std::make_unique<log::MemoryLog>(storage.seen_))
+    {
+    }
 
     Result<> append(log::Commit const& commit) override
     {

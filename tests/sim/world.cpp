@@ -226,8 +226,8 @@ private:
                 .refused = random_.chance(0.4) ? 0.0 : 0.02 * static_cast<double>(1 + random_.below(10))};
     }
 
-    // Some lives have an event that ends the process whenever it is run. Nobody takes that up again, and no upgrade mends
-    // it.
+    // Some lives have an event that ends the process whenever it is run. Nobody takes that up again, and no upgrade
+    // mends it.
     void choose_killer()
     {
         auto const event = random_.below(events_.size());
@@ -331,7 +331,8 @@ private:
 
     void start()
     {
-        if (is_to_be_upgraded_ && !ledger_.is_upgraded() && (is_upgrade_due_ || random_.chance(0.2)) && process_ == nullptr &&
+        if (is_to_be_upgraded_ && !ledger_.is_upgraded() && (is_upgrade_due_ || random_.chance(0.2)) &&
+            process_ == nullptr &&
             number(ledger_.last()) > 0) {
             ledger_.upgrade();
             ++report_.goals[storage_.seen().decisions.empty() ? "upgraded" : "upgraded after verdicts"];
@@ -665,8 +666,12 @@ private:
             check_given_up();
         }
         auto const  use = engine().admission().use();
-        auto const& limits = options_.admission;
-        require(use.events <= limits.events && use.bytes <= limits.bytes, "admission never exceeds its capacity");
+        auto const  limits = engine().admission().limits();
+        // What was in use when an operator lowered them stays.
+        require((use.events <= limits.events || use.events <= last_use_.events) &&
+                    (use.bytes <= limits.bytes || use.bytes <= last_use_.bytes),
+                "admission never exceeds its capacity");
+        last_use_ = use;
         std::uint64_t held = 0;
         for (engine::Producer i = 0; i < engine().admission().producers(); ++i)
             held += engine().admission().held(i).events;
@@ -703,7 +708,8 @@ private:
         };
         auto const dead = ledger_.open_dead_letters(), parked = static_cast<std::uint64_t>(ledger_.parked_events());
         require(engine().parking().events() == parked, "what is parked is known");
-        if (dead != dead_checked_) require(engine().dead_letters().stats().count == dead, "open dead letters are listed");
+        if (dead != dead_checked_)
+            require(engine().dead_letters().stats().count == dead, "open dead letters are listed");
         dead_checked_ = dead;
         check(dead, options_.dead_letters.events, dead_most_, "dead letters never exceed their limit");
         check(parked, options_.parked_max, parked_most_, "parked events never exceed their limit");
@@ -786,6 +792,7 @@ private:
     std::uint64_t                    events_in_flight_{0};
     std::size_t                      done_{0};
     bool                             is_operated_{false};
+    engine::Admission::Use           last_use_{};
     bool                             is_to_be_upgraded_{false}, is_upgrade_due_{false};
     bool                             is_at_work_{false};  // the operator, on settling down
     std::size_t                      job_places_{0};      // of the job's block, while something waits for the appender
