@@ -457,7 +457,8 @@ inline FloodFigure measure_flood(
     FloodFigure figure;
     {
         Load       flood(rig, {.posts = {.lanes = half, .tier = Tier::high},
-                               .depth = options.engine.admission.events, .request = 200});
+                               .depth = options.engine.admission.events,
+                               .request = std::min<std::size_t>(200, options.engine.admission.events / 100)});
         Load       low(rig, {.posts = {.first_lane = half, .lanes = half, .tier = Tier::low, .producer = 1},
                              .rate = low_rate});
         auto const start = rig.clock.now();
