@@ -86,10 +86,14 @@ class SpillKeepsTickets final : public ForwardingScheduler {
 public:
     using ForwardingScheduler::ForwardingScheduler;
 
-    void bind(Admission&, Breaker const& breaker) override { inner_->bind(other_, breaker); }
+    void bind(Admission& admission, Breaker const& breaker) override
+    {
+        other_.emplace(admission.limits());
+        inner_->bind(*other_, breaker);
+    }
 
 private:
-    Admission other_{{}};
+    std::optional<Admission> other_;
 };
 
 class BacklogOutOfOrder final : public ForwardingScheduler {
