@@ -621,6 +621,24 @@ TEST_F(Operators, AnExportCanBeIngestedElsewhere)
     EXPECT_EQ(twice.json().at("relationship").at("strength"), 20) << "the oldest comes first";
 }
 
+TEST_F(Operators, AProducersKeyLooksAndDoesNotTouch)
+{
+    std::string const key(32, 'p'), trusted(32, 'q');
+    write_secret(directory_.path() / "keys",
+                 "[indexer]\nkey = \"" + key + "\"\n[admin]\nkey = \"" + trusted + "\"\noperator = true\n");
+    start({"--keys-file", directory_.path() / "keys"});
+    Http producer(server_->address(), key), admin(server_->address(), trusted);
+    auto const pause = Json{{"action", "pause"}, {"tier", "low"}}.dump();
+    auto const refused = producer.post("/internal/controls", pause);
+    EXPECT_EQ(refused.status, 403);
+    EXPECT_EQ(refused.json().at("error"), "not_operator");
+    EXPECT_EQ(producer.get("/internal/controls").status, 200);
+    EXPECT_EQ(producer.get(letters).status, 200);
+    EXPECT_EQ(admin.post("/internal/controls", pause).status, 200);
+    auto const last = get("/internal/controls").at("last_control").get<std::uint64_t>();
+    EXPECT_EQ(get("/internal/events/by-sequence/" + std::to_string(last)).at("payload").at("by"), "admin");
+}
+
 // ---- where an event is
 
 TEST_F(Operators, AskWhereAnEventIs)
