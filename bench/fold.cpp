@@ -24,7 +24,12 @@ public:
     void prepare() override { graph_ = graph::make_resident_store(); }
     void run() override
     {
-        auto const folded = engine::fold(log_, source_.schemas(), *graph_, clock_, 1, {}, &suspects_);
+        engine::ParkedTypes const none;
+        engine::DeadLetters       dead_letters({});
+        engine::Parking           parking(1);
+        engine::Controls          controls;
+        auto const                folded = engine::fold({log_, source_.schemas(), *graph_, clock_, none, dead_letters,
+                                                          parking, controls, &suspects_});
         if (!folded || folded->applied != events()) give_up("fold: not every event was applied");
     }
     std::size_t events() const override { return 10'000; }
