@@ -199,7 +199,7 @@ bool Jobs::submit(std::vector<Sequence> const& sequences, Sequence from)
     demand.bytes = block->data.size();
     auto const refused = demand.total() == 0 ? std::nullopt
                                              : deps_.admission.admit(demand, block->requests.front().ticket);
-    if (refused && (refused->never_fits || refused->by_share)) {
+    if (refused && refused->never_fits) {
         if (sequences.size() == 1) {
             failures_.push_back({sequences[0], {Errc::full, "too_large", "it has no place at any time"}});
             leave_open();
