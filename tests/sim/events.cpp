@@ -226,7 +226,7 @@ SimEvent edited(SimEvent const& event, std::string cid, bool is_refused)
 {
     auto copy = event;
     copy.is_refused = is_refused && event.fate != Fate::invalid && event.fate != Fate::parked;
-    copy.cid = (copy.is_refused ? "refused-" : "edited-") + std::move(cid);
+    copy.cid = (copy.is_refused ? "refused-edited-" : "edited-") + std::move(cid);
     copy.payload.replace(copy.payload.find(quoted(event.cid)), event.cid.size() + 2, quoted(copy.cid));
     copy.id.clear();
     copy.json.clear();
