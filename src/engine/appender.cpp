@@ -86,11 +86,15 @@ bool Appender::step()
         return true;
     }
     bool const is_full = look_at_disk();
-    if (is_full || !deps_.dedupe.has_room()) {
-        // What operators say is small, and may be what helps.
+    bool const has_ids = deps_.dedupe.has_room();
+    if (is_full || !has_ids) {
+        // What operators say is small, and may be what helps. But while the index of ids is not complete, nothing may
+        // be committed to it, not even a record without an id: it would take the ids before for known.
         std::vector<BlockRef> controls;
-        std::ranges::copy_if(group_.blocks, std::back_inserter(controls), holds_no_event);
-        std::erase_if(group_.blocks, holds_no_event);
+        if (has_ids) {
+            std::ranges::copy_if(group_.blocks, std::back_inserter(controls), holds_no_event);
+            std::erase_if(group_.blocks, holds_no_event);
+        }
         answer_all(is_full ? RequestOutcome::disk_full : RequestOutcome::ids_behind);
         group_.blocks = std::move(controls);
         if (group_.blocks.empty() && group_.verdicts.empty()) return true;

@@ -124,7 +124,7 @@ TEST(Simulator, KeepsEveryPromise)
     Shared     shared;
     auto const one = from_environment("SLUICE_SEED", 0);
     auto const first = one != 0 ? one : 1;
-    auto const last = one != 0 ? one : from_environment("SLUICE_SIM_SEEDS", 1'000);
+    auto const last = one != 0 ? one : from_environment("SLUICE_SIM_SEEDS", 1'500);
     std::map<std::string, std::uint64_t> seeds_with;
     std::uint64_t                        steps = 0;
     for (auto seed = first; seed <= last; ++seed) {
