@@ -76,7 +76,7 @@ public:
                   [this](engine::BlockRef block) { runner_.submit(std::move(block)); }, producers_,
                   {.line_wait = config.queue_wait}),
           tail_(io_, log_, clock_, {.readers_max = config.http_streams_max}),
-          api_({engine_, log_, *graph_, answers_, clock_, rates_, ingest_, background_, tail_, schemas_,
+          api_({engine_, log_, *graph_, answers_, clock_, rates_, ingest_, background_, reads_, tail_, schemas_,
                 [this](engine::BlockRef block) { runner_.submit(std::move(block)); },
                 [this] { runner_.wake_appender(); }, [this] { return metrics(); }},
                api_options(config, producers_)),
@@ -125,6 +125,7 @@ public:
 
         io_.run();
         background_.stop();
+        reads_.stop();
         tail_.stop();
         runner_.stop();
         if (exit_ == Exit::ok && engine_.log_failed()) exit_ = exit_code(engine_.log_failure());
@@ -327,7 +328,8 @@ private:
     cache::Answers                            answers_;
     http::Rates                               rates_;
     http::Ingest                              ingest_;
-    http::Background                          background_{io_};
+    http::Background                          background_{io_, {}};
+    http::Background                          reads_{io_, {.threads = 4, .waiting_max = 1'024}};
     http::Tail                                tail_;
     http::Api                                 api_;
     http::Server                              server_;

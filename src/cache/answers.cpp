@@ -13,17 +13,17 @@ class TracedReader final : public graph::GraphReader {
 public:
     explicit TracedReader(graph::GraphReader const& graph) : graph_(graph) {}
 
-    std::optional<graph::OwnedRecord> find(Kind kind, std::string_view uri) const override
+    Result<std::optional<graph::OwnedRecord>> find(Kind kind, std::string_view uri) const override
     {
         note(graph::authority(uri));
         return graph_.find(kind, uri);
     }
-    std::vector<graph::OwnedRecord> relationships_of(std::string_view did) const override
+    Result<std::vector<graph::OwnedRecord>> relationships_of(std::string_view did) const override
     {
         note(did);
         return graph_.relationships_of(did);
     }
-    std::vector<graph::OwnedRecord> attestations_of(std::string_view target) const override
+    Result<std::vector<graph::OwnedRecord>> attestations_of(std::string_view target) const override
     {
         note(target);
         return graph_.attestations_of(target);
@@ -52,7 +52,7 @@ private:
 }  // namespace
 
 // A value: size of the stamps u32, the stamps, the answer.
-std::string Answers::get(std::string const& key, bool fresh, Compute const& compute)
+Result<std::string> Answers::get(std::string const& key, bool fresh, Compute const& compute)
 {
     if (cache_ == nullptr) return compute(graph_);
     if (!fresh)
@@ -64,10 +64,11 @@ std::string Answers::get(std::string const& key, bool fresh, Compute const& comp
     misses_.fetch_add(1, relaxed);
     TracedReader const reader(graph_);
     auto               answer = compute(reader);
-    std::string        value;
+    if (!answer) return answer;
+    std::string value;
     append_number<std::uint32_t>(value, static_cast<std::uint32_t>(reader.stamps().size()));
     value += reader.stamps();
-    value += answer;
+    value += *answer;
     cache_->put(key, std::move(value));
     return answer;
 }

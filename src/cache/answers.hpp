@@ -15,7 +15,7 @@ namespace sluice::cache {
 // Any thread.
 class Answers {
 public:
-    using Compute = std::function<std::string(graph::GraphReader const&)>;
+    using Compute = std::function<Result<std::string>(graph::GraphReader const&)>;
 
     struct Counts {
         std::uint64_t hits{0}, misses{0};  // an answer that was no longer true is a miss
@@ -25,7 +25,8 @@ public:
     Answers(graph::GraphReader const& graph, Cache* cache) : graph_(graph), cache_(cache) {}
 
     // `compute` is a pure function of what it reads and of what `key` says. `fresh`: compute it in any case.
-    std::string get(std::string const& key, bool fresh, Compute const& compute);
+    // Its errors are passed on, and nothing is kept of them.
+    Result<std::string> get(std::string const& key, bool fresh, Compute const& compute);
 
     Counts     counts() const noexcept { return {hits_.load(relaxed), misses_.load(relaxed)}; }
     CacheStats stats() const { return cache_ != nullptr ? cache_->stats() : CacheStats{}; }

@@ -82,8 +82,8 @@ void describe_record(WhereaboutsDeps const& deps, Whereabouts& at, Event const& 
     auto const uri = entry != nullptr && entry->uri ? event.fields.text(*entry->uri) : std::nullopt;
     if (!uri) return;
     for (auto const kind : {Kind::relationship, Kind::attestation, Kind::entity})
-        if (auto const found = deps.graph.find(kind, *uri))
-            at.written = {kind, std::string(*uri), (*found)->sequence, (*found)->version};
+        if (auto const found = deps.graph.find(kind, *uri); found && *found)
+            at.written = {kind, std::string(*uri), (**found)->sequence, (**found)->version};
 }
 
 void describe_settled(WhereaboutsDeps const& deps, Whereabouts& at, Event const& event)

@@ -52,4 +52,17 @@ OwnedRecord::OwnedRecord(Record const& record) : record_(record)
     record_.fields = Fields(bytes_.get(), bytes_.get(), count);
 }
 
+std::vector<ApplyResult> GraphStore::apply_all(Runs runs, Decide const& decide)
+{
+    std::vector<ApplyResult> results;
+    results.reserve(runs.size());
+    for (auto const& run : runs) {
+        results.push_back(apply(run, decide));
+        auto const& error = results.back().error;
+        if (error && results.back().from_store && error->code == Errc::unavailable) break;
+    }
+    results.resize(runs.size());
+    return results;
+}
+
 }  // namespace sluice::graph

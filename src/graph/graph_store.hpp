@@ -83,32 +83,74 @@ public:
     virtual void clear() = 0;
 };
 
-// Reads. Any thread; each sees whole records. Removed records are not returned.
+// How a store that keeps its state itself says how far in the log that state is.
+class Positions {
+public:
+    virtual ~Positions() = default;
+
+    // Makes this process the only one that applies to the store, and gives what save() was given last: empty if the
+    // store is new. Until it has succeeded apply() is `unavailable`. May be called again. `unavailable`; `invalid`:
+    // the store is not one this program can use.
+    virtual Result<std::string> begin() = 0;
+
+    // Keeps `position` durably: everything it calls settled was applied before. `corrupt` once another process has
+    // begun.
+    virtual Result<> save(std::string_view position, Sequence through) = 0;
+
+    // Forgets every record and the position. After begin(), before the first event is applied.
+    virtual Result<> clear() = 0;
+};
+
+// Reads. Any thread; each sees whole records. Removed records are not returned. `unavailable` if the store does not
+// answer; one in memory always does.
 class GraphReader {
 public:
     virtual ~GraphReader() = default;
-    virtual std::optional<OwnedRecord> find(Kind kind, std::string_view uri) const = 0;
-    virtual std::vector<OwnedRecord>   relationships_of(std::string_view did) const = 0;    // sorted by uri
-    virtual std::vector<OwnedRecord>   attestations_of(std::string_view target) const = 0;  // sorted by uri
+    virtual Result<std::optional<OwnedRecord>> find(Kind kind, std::string_view uri) const = 0;
+    virtual Result<std::vector<OwnedRecord>>   relationships_of(std::string_view did) const = 0;    // sorted by uri
+    virtual Result<std::vector<OwnedRecord>>   attestations_of(std::string_view target) const = 0;  // sorted by uri
 
     // What an answer depends on: the stamp of the name asked for, or of the repository of the record to be found. Read
     // it before the answer: then that is at least as new.
     virtual Stamp stamp(std::string_view name) const = 0;
 };
 
+// What a store tells of the server behind it.
+struct StoreStatus {
+    std::string_view     backend{"embedded"};
+    bool                 is_up{true};        // its last answer was one
+    std::optional<Error> last_error{};       // since it was up last
+    std::uint64_t        connections{0}, connections_max{0}, connections_in_use{0};
+    std::uint64_t        connected{0}, lost{0};  // connections, since the start
+    std::uint64_t        queries{0}, slow_queries{0}, query_ns{0};
+    std::uint64_t        transactions{0}, unknown_commits{0};
+};
+
 class GraphStore : public GraphReader {
 public:
-    // Null: the store keeps its state itself.
+    // Null unless the store is in memory and needs checkpoints.
     virtual Snapshots* snapshots() noexcept { return nullptr; }
+    // Null unless the store keeps its state itself.
+    virtual Positions* positions() noexcept { return nullptr; }
 
     // Applies events of ONE repository in their order, each seeing the ones before it, and stops at the first that
-    // `decide` refuses. The outcomes returned are in the state together (see from_store for errors); applying the same
-    // events again is always safe. One thread per repository; any number of repositories at once.
+    // `decide` refuses, which may be asked more than once about an event. The outcomes returned are in the state
+    // together (see from_store for errors); applying the same events again is always safe. One thread per repository;
+    // any number of repositories at once.
     virtual ApplyResult apply(std::span<Event const> events, Decide const& decide) = 0;
 
-    // Sum modulo 2^128 of every record's hash, tombstones included. Comparable while nothing is being applied.
-    virtual Hash128 digest() const = 0;
-    virtual Counts  counts() const = 0;
+    // The same for several repositories, none twice: a result each, in their order. After one that is `unavailable`
+    // others may be untried: no outcomes, no error.
+    using Runs = std::span<std::span<Event const> const>;
+    virtual std::vector<ApplyResult> apply_all(Runs runs, Decide const& decide);
+    // How many repositories are worth one call: more than one where a call costs more than its events.
+    virtual std::size_t repositories_at_once() const noexcept { return 1; }
+
+    // Sum modulo 2^128 of every record's hash, tombstones included. Comparable while nothing is being applied, and, of
+    // a store behind a server, while that answers.
+    virtual Hash128     digest() const = 0;
+    virtual Counts      counts() const = 0;
+    virtual StoreStatus status() const { return {}; }
 };
 
 }  // namespace sluice::graph

@@ -17,42 +17,48 @@ std::vector<Attestation> read(std::span<OwnedRecord const> records)
     return attestations;
 }
 
-double effective_strength_in(GraphReader const& store, Relationship const& relationship, WallTime at)
+Result<double> effective_strength_in(GraphReader const& store, Relationship const& relationship, WallTime at)
 {
     auto const records = store.attestations_of(relationship.uri);
+    if (!records) return records.error();
     return effective_strength(
-        relationship, counted_attestations(read(records), relationship.participants, at), at);
+        relationship, counted_attestations(read(*records), relationship.participants, at), at);
 }
 
 }  // namespace
 
-Conviction conviction(GraphReader const& store, std::string_view uri, WallTime at, ConvictionFormula formula)
+Result<Conviction> conviction(GraphReader const& store, std::string_view uri, WallTime at, ConvictionFormula formula)
 {
     std::array<std::string_view, 2> participants{authority(uri)};
     auto const                      record = store.find(Kind::relationship, uri);
-    if (auto const known = record ? relationship(**record) : std::nullopt) {
-        if (known->is_private) return {};
+    if (!record) return record.error();
+    if (auto const known = *record ? relationship(***record) : std::nullopt) {
+        if (known->is_private) return Conviction{};
         participants = known->participants;
     }
     auto const records = store.attestations_of(uri);
-    return conviction(counted_attestations(read(records), participants, at), at, {}, formula);
+    if (!records) return records.error();
+    return conviction(counted_attestations(read(*records), participants, at), at, {}, formula);
 }
 
-std::vector<Neighbor> neighbors(
+Result<std::vector<Neighbor>> neighbors(
     GraphReader const& store, std::string_view did, double min_strength, std::size_t limit, WallTime at)
 {
     std::vector<Neighbor> result;
-    for (auto const& record : store.relationships_of(did)) {
+    auto const            records = store.relationships_of(did);
+    if (!records) return records.error();
+    for (auto const& record : *records) {
         auto const known = relationship(*record);
         if (!known || known->is_private) continue;
         auto const strength = effective_strength_in(store, *known, at);
-        if (strength < min_strength) continue;
+        if (!strength) return strength.error();
+        if (*strength < min_strength) continue;
         result.push_back({
             .did = std::string(known->other(did)),
             .uri = std::string(known->uri),
             .type = known->type,
             .strength = known->strength,
-            .effective_strength = strength});
+            .effective_strength = *strength});
     }
     auto const stronger = [](Neighbor const& a, Neighbor const& b) {
         return a.effective_strength != b.effective_strength ? a.effective_strength > b.effective_strength

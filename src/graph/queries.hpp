@@ -1,4 +1,5 @@
 // What is asked of the graph. Functions of the store's records and a time; private relationships do not exist here.
+// Errors are the store's.
 #pragma once
 
 #include "graph/conviction.hpp"
@@ -7,7 +8,7 @@
 namespace sluice::graph {
 
 // An unknown relationship may have attestations already; then only its repository's owner is known as a participant.
-Conviction conviction(
+Result<Conviction> conviction(
     GraphReader const& store, std::string_view uri, WallTime at,
     ConvictionFormula formula = ConvictionFormula::shrinkage);
 
@@ -23,7 +24,7 @@ struct Neighbor {
 
 // The `limit` strongest relationships of `did` whose effective strength is at least `min_strength`: one entry each,
 // strongest first, then by uri.
-std::vector<Neighbor> neighbors(
+Result<std::vector<Neighbor>> neighbors(
     GraphReader const& store, std::string_view did, double min_strength, std::size_t limit, WallTime at);
 
 }  // namespace sluice::graph

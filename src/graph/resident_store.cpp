@@ -3,6 +3,7 @@
 #include "base/assert.hpp"
 #include "base/bytes.hpp"
 #include "base/hash.hpp"
+#include "graph/guard.hpp"
 #include "graph/node_table.hpp"
 #include "graph/record_digest.hpp"
 
@@ -19,25 +20,17 @@ constexpr std::size_t shard_count = std::size_t{1} << shard_bits;
 
 std::uint32_t key_hash(std::string_view key) noexcept { return static_cast<std::uint32_t>(hash64(key)); }
 
-Result<> check(Event const& event, Effects const& effects)
+void add(Guard& guard, StoredRecord const* record) noexcept
 {
-    auto const wrong = [](char const* reason, std::string_view detail) {
-        return Error{Errc::invalid, reason, std::string(detail)};
-    };
-    if (effects.action == Effects::Action::remove_repository) return {};
-    auto const layout = record_layout(effects.kind);
-    if (layout.count == 0) return wrong("unknown_kind", "No record of this kind can be stored.");
-    if (effects.key.size() > StoredRecord::key_size_max || authority(effects.key) != event.did)
-        return wrong("key_outside_repository", effects.key);
-    if (effects.action == Effects::Action::remove) return {};
-    if (effects.field_count > layout.count) return wrong("too_many_fields", effects.key);
-    for (std::size_t i = 0; i < effects.field_count; ++i) {
-        auto const& value = effects.fields[i];
-        auto const  fits = layout.is_text(i) ? std::holds_alternative<std::string_view>(value)
-                                             : std::holds_alternative<std::int64_t>(value);
-        if (!fits && !std::holds_alternative<std::monostate>(value)) return wrong("wrong_field_type", effects.key);
-    }
-    return {};
+    if (record) guard.add(record->kind(), record->sequence(), record->version(), record->rev());
+}
+
+std::optional<Outcome> settles(Event const& event, StoredRecord const* tombstone, StoredRecord const* record) noexcept
+{
+    Guard guard;
+    add(guard, tombstone);
+    add(guard, record);
+    return guard.settles(event);
 }
 
 }  // namespace
@@ -73,38 +66,6 @@ struct ResidentStore::Shard {
         count(record, ~std::uint64_t{0});
     }
 };
-
-namespace {
-
-// What was already applied, and what is true: two guards that are never mixed.
-struct Guard {
-    Guard& operator|=(StoredRecord const* record) noexcept
-    {
-        if (record) {
-            sequence = std::max(sequence, record->sequence());
-            version = std::max(version, record->version());
-            rev = std::max(rev, record->rev());
-            if (record->kind() == Kind::repository) removed = std::max(removed, record->version());
-        }
-        return *this;
-    }
-    std::optional<Outcome> settles(Event const& event) const noexcept
-    {
-        if (event.sequence <= sequence) return Outcome::applied;
-        if (event.rev != Revision::none && event.rev <= rev) return Outcome::stale;
-        // One that comes late gives way to what was written since, unless its rev says that it is newer.
-        auto const written = event.rev != Revision::none ? removed : version;
-        if (event.version != Sequence::none && event.version < written) return Outcome::stale;
-        return std::nullopt;
-    }
-
-    Sequence sequence{};
-    Sequence version{};  // whose place in the order the newest of them has
-    Sequence removed{};  // likewise, of what removed the whole repository
-    Revision rev{};
-};
-
-}  // namespace
 
 // The names an event touches, the repository first. Made, then locked, then used: making and locking each start to
 // fetch what the next step needs, so that other work done in between hides the memory's latency.
@@ -281,8 +242,7 @@ Outcome ResidentStore::write(Name const& repository, Event const& event, Effects
         places.find();
         if (auto const* home = places.home()) {
             before = home->records.find(hash, effects.kind, effects.key);
-            Guard guard;
-            if (auto const outcome = ((guard |= home->tombstone.get()) |= before.get()).settles(event)) return *outcome;
+            if (auto const outcome = settles(event, home->tombstone.get(), before.get())) return *outcome;
         }
         if (before) {
             shard.leave(*before);
@@ -313,15 +273,14 @@ Outcome ResidentStore::remove_repository(Name const& repository, Event const& ev
         std::unique_lock const lock(shard.mutex);
         auto* const            found = shard.nodes.find(repository);
         auto&                  home = found ? *found : shard.nodes.create(repository);
-        Guard                  guard;
-        if (auto const outcome = (guard |= home.tombstone.get()).settles(event)) return *outcome;
-        auto all = guard;
-        home.records.for_each([&](StoredRecord const& record) { all |= &record; });
-        // A late one, whatever its rev: what was written since cannot be told from what it meant to remove.
-        if (event.version != Sequence::none && event.version < all.version) return Outcome::stale;
+        if (auto const outcome = settles(event, home.tombstone.get(), nullptr)) return *outcome;
+        Guard all;
+        add(all, home.tombstone.get());
+        home.records.for_each([&](StoredRecord const& record) { add(all, &record); });
+        if (all.gives_way(event)) return Outcome::stale;
 
         // Without a revision everything goes, and nothing seen so far may come back.
-        auto const floor = event.rev == Revision::none ? all.rev : event.rev;
+        auto const floor = event.rev == Revision::none ? all.rev() : event.rev;
         home.records.take_if(
             [&](StoredRecord const& record) { return record.rev() <= floor; },
             [&](RecordRef record) {
@@ -496,7 +455,7 @@ void ResidentStore::restore_record(Name const& repository, RecordRef record, std
 
 void ResidentStore::clear() { shards_ = std::make_unique<Shard[]>(shard_count); }
 
-std::optional<OwnedRecord> ResidentStore::find(Kind kind, std::string_view uri) const
+Result<std::optional<OwnedRecord>> ResidentStore::find(Kind kind, std::string_view uri) const
 {
     Name const  repository(authority(uri));
     auto const& shard = shard_of(repository);
@@ -505,8 +464,8 @@ std::optional<OwnedRecord> ResidentStore::find(Kind kind, std::string_view uri) 
         std::shared_lock const lock(shard.mutex);
         if (auto const* node = shard.nodes.find(repository)) record = node->records.find(key_hash(uri), kind, uri);
     }
-    if (!record || record->removed()) return std::nullopt;
-    return OwnedRecord(record->view());
+    if (!record || record->removed()) return std::optional<OwnedRecord>();
+    return std::optional<OwnedRecord>(record->view());
 }
 
 std::vector<OwnedRecord> ResidentStore::mentions(Kind kind, std::string_view text) const
@@ -526,12 +485,12 @@ std::vector<OwnedRecord> ResidentStore::mentions(Kind kind, std::string_view tex
     return owned;
 }
 
-std::vector<OwnedRecord> ResidentStore::relationships_of(std::string_view did) const
+Result<std::vector<OwnedRecord>> ResidentStore::relationships_of(std::string_view did) const
 {
     return mentions(Kind::relationship, did);
 }
 
-std::vector<OwnedRecord> ResidentStore::attestations_of(std::string_view target) const
+Result<std::vector<OwnedRecord>> ResidentStore::attestations_of(std::string_view target) const
 {
     return mentions(Kind::attestation, target);
 }

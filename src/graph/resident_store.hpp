@@ -22,9 +22,9 @@ public:
     // `invalid`. The store itself has none.
     ApplyResult apply(std::span<Event const> events, Decide const& decide) override;
 
-    std::optional<OwnedRecord> find(Kind kind, std::string_view uri) const override;
-    std::vector<OwnedRecord>   relationships_of(std::string_view did) const override;
-    std::vector<OwnedRecord>   attestations_of(std::string_view target) const override;
+    Result<std::optional<OwnedRecord>> find(Kind kind, std::string_view uri) const override;
+    Result<std::vector<OwnedRecord>>   relationships_of(std::string_view did) const override;
+    Result<std::vector<OwnedRecord>>   attestations_of(std::string_view target) const override;
 
     Stamp   stamp(std::string_view name) const override;
     Hash128 digest() const override;

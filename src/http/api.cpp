@@ -434,6 +434,12 @@ Result<std::size_t> number_of(
 
 Response bad_query(Error const& error) { return problem(400, "bad_query", error.detail); }
 
+// The graph does not answer.
+Response unanswered(Error const& error)
+{
+    return to_response({.status = 503, .error = "graph_unavailable", .detail = error.detail, .retry_after = 5});
+}
+
 bool is_private(Record const& record)
 {
     return record.fields.integer(relationship_field::visibility) == visibility_private;
@@ -443,47 +449,61 @@ bool is_private(Record const& record)
 
 void Api::relationship(Request& request, Reply reply)
 {
-    auto const read = parse_read(request, deps_.clock, "uri", schema::is_at_uri, {"uri"});
+    auto read = parse_read(request, deps_.clock, "uri", schema::is_at_uri, {"uri"});
     if (!read) return reply(bad_query(read.error()));
-    auto const found = deps_.graph.find(Kind::relationship, read->subject);
-    if (!found || is_private(**found)) return reply(problem(404, "not_found", "there is no such relationship"));
-    reply(answer(json::object{{"relationship", relationship_json(**found)}}));
+    deps_.reads.run(std::move(reply), [this, uri = std::move(read->subject)] {
+        auto const found = deps_.graph.find(Kind::relationship, uri);
+        if (!found) return unanswered(found.error());
+        if (!*found || is_private(***found)) return problem(404, "not_found", "there is no such relationship");
+        return answer(json::object{{"relationship", relationship_json(***found)}});
+    });
 }
 
 void Api::neighbors(Request& request, Reply reply)
 {
-    auto const watermark = deps_.engine.state().watermark;
-    auto const read = parse_read(request, deps_.clock, "did", schema::is_did, {"did", "minStrength", "limit", "at"});
+    auto read = parse_read(request, deps_.clock, "did", schema::is_did, {"did", "minStrength", "limit", "at"});
     if (!read) return reply(bad_query(read.error()));
     auto const min = number_of(read->query, "minStrength", 0, 0, 100);
     auto const limit = number_of(read->query, "limit", 100, 1, 10'000);
     if (!min || !limit) return reply(bad_query(!min ? min.error() : limit.error()));
-
-    auto const key = read->key("graph:neighbors") + ':' + std::to_string(*min) + ':' + std::to_string(*limit);
-    auto       list = deps_.answers.get(key, read->fresh, [&](graph::GraphReader const& graph) {
-        json::array neighbors;
-        for (auto const& n : graph::neighbors(graph, read->subject, static_cast<double>(*min), *limit, read->at))
-            neighbors.push_back({{"did", n.did}, {"uri", n.uri}, {"type", relationship_types[n.type]},
-                                       {"strength", n.strength}, {"effective_strength", n.effective_strength}});
-        return json::serialize(neighbors);
+    deps_.reads.run(std::move(reply), [this, read = std::move(*read), min = *min, limit = *limit] {
+        auto const watermark = deps_.engine.state().watermark;
+        auto const key = read.key("graph:neighbors") + ':' + std::to_string(min) + ':' + std::to_string(limit);
+        auto const list = deps_.answers.get(
+            key, read.fresh, [&](graph::GraphReader const& graph) -> Result<std::string> {
+                auto const found =
+                    graph::neighbors(graph, read.subject, static_cast<double>(min), limit, read.at);
+                if (!found) return found.error();
+                json::array neighbors;
+                for (auto const& n : *found)
+                    neighbors.push_back({{"did", n.did}, {"uri", n.uri}, {"type", relationship_types[n.type]},
+                                         {"strength", n.strength}, {"effective_strength", n.effective_strength}});
+                return json::serialize(neighbors);
+            });
+        if (!list) return unanswered(list.error());
+        return answer(R"({"did":)" + json::serialize(json::string(read.subject)) + R"(,"watermark":)" +
+                      std::to_string(number(watermark)) + R"(,"neighbors":)" + *list + '}');
     });
-    reply(answer(R"({"did":)" + json::serialize(json::string(read->subject)) + R"(,"watermark":)" +
-                 std::to_string(number(watermark)) + R"(,"neighbors":)" + list + '}'));
 }
 
 void Api::conviction(Request& request, Reply reply)
 {
-    auto const read = parse_read(request, deps_.clock, "uri", schema::is_at_uri, {"uri", "at"});
+    auto read = parse_read(request, deps_.clock, "uri", schema::is_at_uri, {"uri", "at"});
     if (!read) return reply(bad_query(read.error()));
-    reply(answer(deps_.answers.get(read->key("conviction"), read->fresh, [&](graph::GraphReader const& graph) {
-        auto const c = graph::conviction(graph, read->subject, read->at, options_.formula);
-        return json::serialize(json::object{
-            {"uri", read->subject},
-            {"conviction",
-             {{"score", c.score}, {"attestationCount", c.attestation_count}, {"verifyCount", c.verify_count},
-              {"disputeCount", c.dispute_count}, {"strengthenCount", c.strengthen_count},
-              {"weakenCount", c.weaken_count}}}});
-    })));
+    deps_.reads.run(std::move(reply), [this, read = std::move(*read)] {
+        auto const text = deps_.answers.get(
+            read.key("conviction"), read.fresh, [&](graph::GraphReader const& graph) -> Result<std::string> {
+                auto const c = graph::conviction(graph, read.subject, read.at, options_.formula);
+                if (!c) return c.error();
+                return json::serialize(json::object{
+                    {"uri", read.subject},
+                    {"conviction",
+                     {{"score", c->score}, {"attestationCount", c->attestation_count},
+                      {"verifyCount", c->verify_count}, {"disputeCount", c->dispute_count},
+                      {"strengthenCount", c->strengthen_count}, {"weakenCount", c->weaken_count}}}});
+            });
+        return text ? answer(*text) : unanswered(text.error());
+    });
 }
 
 void Api::attestations(Request& request, Reply reply)
@@ -491,13 +511,20 @@ void Api::attestations(Request& request, Reply reply)
     auto read = parse_read(request, deps_.clock, "uri", schema::is_at_uri, {"uri"});
     if (!read) return reply(bad_query(read.error()));
     read->at = {};  // not asked for
-    reply(answer(deps_.answers.get(read->key("attestations"), read->fresh, [&](graph::GraphReader const& graph) {
-        auto const  target = graph.find(Kind::relationship, read->subject);
-        json::array list;
-        if (!target || !is_private(**target))
-            for (auto const& record : graph.attestations_of(read->subject)) list.push_back(attestation_json(*record));
-        return json::serialize(json::object{{"attestations", std::move(list)}});
-    })));
+    deps_.reads.run(std::move(reply), [this, read = std::move(*read)] {
+        auto const text = deps_.answers.get(
+            read.key("attestations"), read.fresh, [&](graph::GraphReader const& graph) -> Result<std::string> {
+                auto const target = graph.find(Kind::relationship, read.subject);
+                if (!target) return target.error();
+                auto const records = graph.attestations_of(read.subject);
+                if (!records) return records.error();
+                json::array list;
+                if (!*target || !is_private(***target))
+                    for (auto const& record : *records) list.push_back(attestation_json(*record));
+                return json::serialize(json::object{{"attestations", std::move(list)}});
+            });
+        return text ? answer(*text) : unanswered(text.error());
+    });
 }
 
 void Api::stream(Request& request, Reply reply) { reply(deps_.tail.open(request)); }

@@ -40,6 +40,7 @@ public:
         Rates const&                 rates;
         Ingest&                      ingest;
         Background&                  background;  // reads of the log; stopped before the others go
+        Background&                  reads;       // reads of the graph; likewise
         Tail&                        tail;
         schema::SchemaSet const&     schemas;
         std::function<void(engine::BlockRef)> submit;  // as Operations has it

@@ -9,9 +9,9 @@
 
 namespace sluice::http {
 
-Background::Background(boost::asio::io_context& io, std::size_t waiting_max)
-    : io_(io), waiting_max_(waiting_max), thread_([this] { loop(); })
+Background::Background(boost::asio::io_context& io, Options options) : io_(io), options_(options)
 {
+    for (std::size_t i = 0; i < options_.threads; ++i) threads_.emplace_back([this] { loop(); });
 }
 
 Background::~Background() { stop(); }
@@ -20,14 +20,14 @@ void Background::run(Reply reply, Work work)
 {
     {
         std::lock_guard lock(mutex_);
-        if (!stopped_ && jobs_.size() < waiting_max_) {
+        if (!stopped_ && jobs_.size() < options_.waiting_max) {
             jobs_.push_back({std::move(reply), std::move(work)});
             changed_.notify_one();
             return;
         }
     }
     reply(to_response(
-        {.status = 503, .error = "overload", .detail = "too many reads of the log are waiting", .retry_after = 1}));
+        {.status = 503, .error = "overload", .detail = "too many reads are waiting", .retry_after = 1}));
 }
 
 void Background::stop()
@@ -37,9 +37,10 @@ void Background::stop()
         std::lock_guard lock(mutex_);
         stopped_ = true;
         undone.swap(jobs_);
-        changed_.notify_one();
+        changed_.notify_all();
     }
-    if (thread_.joinable()) thread_.join();
+    for (auto& thread : threads_)
+        if (thread.joinable()) thread.join();
 }
 
 std::size_t Background::waiting() const

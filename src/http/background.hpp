@@ -1,4 +1,5 @@
-// One thread for reads that may wait for the disk, so that the io thread never does. What waits for it is bounded.
+// Threads for reads that may wait for a disk or another server, so that the io thread never does. What waits for them is
+// bounded.
 #pragma once
 
 #include "http/server.hpp"
@@ -9,16 +10,22 @@
 #include <functional>
 #include <mutex>
 #include <thread>
+#include <vector>
 
 namespace sluice::http {
 
 class Background {
 public:
-    // Runs on the thread; everything it refers to outlives the Background or its stop().
+    // Runs on one of the threads; everything it refers to outlives the Background or its stop().
     using Work = std::function<Response()>;
 
+    struct Options {
+        std::size_t threads{1};
+        std::size_t waiting_max{64};
+    };
+
     // The context outlives it.
-    explicit Background(boost::asio::io_context& io, std::size_t waiting_max = 64);
+    Background(boost::asio::io_context& io, Options options);
     ~Background();
     Background(Background const&) = delete;
 
@@ -30,7 +37,7 @@ public:
     // thread, or when that has ended.
     void stop();
 
-    std::size_t waiting() const;  // beside the one in hand; any thread
+    std::size_t waiting() const;  // beside those in hand; any thread
 
 private:
     struct Job {
@@ -41,12 +48,12 @@ private:
     void loop();
 
     boost::asio::io_context& io_;
-    std::size_t const        waiting_max_;
+    Options const            options_;
     mutable std::mutex       mutex_;
     std::condition_variable  changed_;
     std::deque<Job>          jobs_;            // guarded by mutex_
     bool                     stopped_{false};  // guarded by mutex_
-    std::thread              thread_;
+    std::vector<std::thread> threads_;
 };
 
 }  // namespace sluice::http

@@ -220,8 +220,8 @@ void Operations::add_what_came_later(json::object& item, log::LoggedRecord const
     if (!uri) return;
     for (auto const kind : {Kind::relationship, Kind::attestation, Kind::entity}) {
         auto const found = deps_.graph.find(kind, *uri);
-        if (!found) continue;
-        auto const& record = **found;
+        if (!found || !*found) continue;
+        auto const& record = ***found;
         auto const  version = record.version == Sequence::none ? record.sequence : record.version;
         bool const  is_stale =
             event.rev != Revision::none ? event.rev <= record.rev : version > engine::version_of(event);

@@ -13,15 +13,15 @@ public:
     {
         return inner_.apply(events, decide);
     }
-    std::optional<graph::OwnedRecord> find(Kind kind, std::string_view uri) const override
+    Result<std::optional<graph::OwnedRecord>> find(Kind kind, std::string_view uri) const override
     {
         return inner_.find(kind, uri);
     }
-    std::vector<graph::OwnedRecord> relationships_of(std::string_view did) const override
+    Result<std::vector<graph::OwnedRecord>> relationships_of(std::string_view did) const override
     {
         return inner_.relationships_of(did);
     }
-    std::vector<graph::OwnedRecord> attestations_of(std::string_view target) const override
+    Result<std::vector<graph::OwnedRecord>> attestations_of(std::string_view target) const override
     {
         return inner_.attestations_of(target);
     }

@@ -102,7 +102,7 @@ std::string Reference::difference(graph::GraphStore const& graph) const
 std::string Reference::difference(
     Kind kind, std::string const& uri, Entry const& entry, graph::GraphStore const& graph) const
 {
-    auto const found = graph.find(kind, uri);
+    auto const found = graph.find(kind, uri).value();
     if (found.has_value() != (entry.event != nullptr)) return found ? "exists" : "is missing";
     if (!found) return {};
     auto const& record = **found;

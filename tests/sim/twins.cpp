@@ -350,11 +350,11 @@ public:
         return result;
     }
 
-    std::optional<graph::OwnedRecord> find(Kind kind, std::string_view uri) const override
+    Result<std::optional<graph::OwnedRecord>> find(Kind kind, std::string_view uri) const override
     {
         for (auto const& [did, repository] : repositories_)
-            if (auto const record = View(repository).find(kind, uri)) return graph::OwnedRecord(*record);
-        return std::nullopt;
+            if (auto const record = View(repository).find(kind, uri)) return std::optional<graph::OwnedRecord>(*record);
+        return std::optional<graph::OwnedRecord>();
     }
     graph::Stamp stamp(std::string_view) const override { return graph::Stamp::none; }
     void crash()
@@ -366,8 +366,14 @@ public:
         for (auto& [did, repository] : repositories_) repository.durable_cursor = repository.cursor;
     }
     // The simulator reads records by their key only.
-    std::vector<graph::OwnedRecord> relationships_of(std::string_view) const override { return {}; }
-    std::vector<graph::OwnedRecord> attestations_of(std::string_view) const override { return {}; }
+    Result<std::vector<graph::OwnedRecord>> relationships_of(std::string_view) const override
+    {
+        return std::vector<graph::OwnedRecord>();
+    }
+    Result<std::vector<graph::OwnedRecord>> attestations_of(std::string_view) const override
+    {
+        return std::vector<graph::OwnedRecord>();
+    }
 
     Hash128 digest() const override
     {

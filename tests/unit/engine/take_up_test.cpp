@@ -149,7 +149,7 @@ protected:
 
     std::string name_of(std::string const& record) const
     {
-        auto const found = store_->find(Kind::entity, "at://did:plc:a/net.rhiz.x/" + record);
+        auto const found = store_->find(Kind::entity, "at://did:plc:a/net.rhiz.x/" + record).value();
         return found ? std::string((*found)->fields.text(2).value_or("")) : "";
     }
 

@@ -48,12 +48,12 @@ TEST_F(QueriesTest, ConvictionCountsTheLatestOfOthers)
     attests(carol, "old", target, {.type = 1, .confidence = 90});
     attests(carol, "new", target, {.type = 0, .confidence = 90});
 
-    auto const result = conviction(store, target, noon);
+    auto const result = conviction(store, target, noon).value();
 
     EXPECT_EQ(result.score, 71);
     EXPECT_EQ(result.attestation_count, 1u);
     EXPECT_EQ(result.verify_count, 1u);
-    EXPECT_EQ(conviction(store, target, noon, ConvictionFormula::additive).score, 78);
+    EXPECT_EQ(conviction(store, target, noon, ConvictionFormula::additive).value().score, 78);
 }
 
 TEST_F(QueriesTest, ARemovedAttestationLetsTheOneBeforeCountAgain)
@@ -64,7 +64,7 @@ TEST_F(QueriesTest, ARemovedAttestationLetsTheOneBeforeCountAgain)
     auto removal = remove(0, 0, carol, "new");
     removal.kind = Kind::attestation;
     said(removal);
-    EXPECT_EQ(conviction(store, target, noon).dispute_count, 1u);
+    EXPECT_EQ(conviction(store, target, noon).value().dispute_count, 1u);
 }
 
 TEST_F(QueriesTest, BeforeTheRelationshipIsKnownItsOwnerDoesNotCount)
@@ -72,19 +72,19 @@ TEST_F(QueriesTest, BeforeTheRelationshipIsKnownItsOwnerDoesNotCount)
     auto const target = uri(alice, "r");
     attests(alice, "self", target);
     attests(bob, "t", target);
-    EXPECT_EQ(conviction(store, target, noon).attestation_count, 1u);
+    EXPECT_EQ(conviction(store, target, noon).value().attestation_count, 1u);
 
     relates(alice, "r", {.other = bob});
-    EXPECT_EQ(conviction(store, target, noon), Conviction{});
+    EXPECT_EQ(conviction(store, target, noon).value(), Conviction{});
 }
 
 TEST_F(QueriesTest, PrivateRelationshipsDoNotExist)
 {
     relates(alice, "r", {.other = bob, .visibility = visibility_private});
     attests(carol, "t", uri(alice, "r"));
-    EXPECT_EQ(conviction(store, uri(alice, "r"), noon), Conviction{});
-    EXPECT_TRUE(neighbors(store, alice, 0, 10, noon).empty());
-    EXPECT_TRUE(neighbors(store, bob, 0, 10, noon).empty());
+    EXPECT_EQ(conviction(store, uri(alice, "r"), noon).value(), Conviction{});
+    EXPECT_TRUE(neighbors(store, alice, 0, 10, noon).value().empty());
+    EXPECT_TRUE(neighbors(store, bob, 0, 10, noon).value().empty());
 }
 
 TEST_F(QueriesTest, NeighborsAreTheStrongestFirst)
@@ -94,7 +94,7 @@ TEST_F(QueriesTest, NeighborsAreTheStrongestFirst)
     relates(dave, "strong", {.other = alice, .strength = 80, .type = 2, .created_at = noon_micros});
     relates(alice, "tie", {.other = bob, .strength = 20, .created_at = noon_micros});
 
-    auto const found = neighbors(store, alice, 0, 10, noon);
+    auto const found = neighbors(store, alice, 0, 10, noon).value();
 
     ASSERT_EQ(found.size(), 4u);
     EXPECT_EQ(found[0], (Neighbor{dave, uri(dave, "strong"), 2, 80, 80}));
@@ -109,11 +109,11 @@ TEST_F(QueriesTest, NeighborsAreFilteredAndThenLimited)
 {
     relates(alice, "a", {.other = bob, .strength = 50, .created_at = noon_micros});
     relates(alice, "b", {.other = carol, .strength = 70, .created_at = noon_micros});
-    EXPECT_EQ(neighbors(store, alice, 50, 10, noon).size(), 2u);
-    EXPECT_EQ(neighbors(store, alice, 50.5, 10, noon).size(), 1u);
-    ASSERT_EQ(neighbors(store, alice, 0, 1, noon).size(), 1u);
-    EXPECT_EQ(neighbors(store, alice, 0, 1, noon)[0].did, carol);
-    EXPECT_TRUE(neighbors(store, alice, 0, 0, noon).empty());
+    EXPECT_EQ(neighbors(store, alice, 50, 10, noon).value().size(), 2u);
+    EXPECT_EQ(neighbors(store, alice, 50.5, 10, noon).value().size(), 1u);
+    ASSERT_EQ(neighbors(store, alice, 0, 1, noon).value().size(), 1u);
+    EXPECT_EQ(neighbors(store, alice, 0, 1, noon).value()[0].did, carol);
+    EXPECT_TRUE(neighbors(store, alice, 0, 0, noon).value().empty());
 }
 
 TEST_F(QueriesTest, TheLastInteractionGoesBeforeTheCreation)
@@ -121,7 +121,7 @@ TEST_F(QueriesTest, TheLastInteractionGoesBeforeTheCreation)
     relates(
         alice, "r",
         {.other = bob, .strength = 60, .created_at = noon_micros - 900 * day_micros, .last_interaction = noon_micros});
-    EXPECT_DOUBLE_EQ(neighbors(store, alice, 0, 1, noon)[0].effective_strength, 60);
+    EXPECT_DOUBLE_EQ(neighbors(store, alice, 0, 1, noon).value()[0].effective_strength, 60);
 }
 
 TEST_F(QueriesTest, NeighborsEqualASearchThroughEverything)

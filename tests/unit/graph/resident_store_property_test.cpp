@@ -161,16 +161,16 @@ void expect_equal(ResidentStore const& store, Plain const& plain)
     for (std::size_t i = 0; i < 6; ++i) {
         using namespace relationship_field;
         ASSERT_EQ(
-            keys_of(store.relationships_of(did(i))),
+            keys_of(store.relationships_of(did(i)).value()),
             plain.keys_with(Kind::relationship, did(i), {participant_a, participant_b}));
         for (auto const* name : {"r0", "r1", "r2"})
             ASSERT_EQ(
-                keys_of(store.attestations_of(uri(did(i), name))),
+                keys_of(store.attestations_of(uri(did(i), name)).value()),
                 plain.keys_with(Kind::attestation, uri(did(i), name), {attestation_field::target}));
     }
     for (auto const& [owner, records] : plain.repositories) {
         for (auto const& [key, entry] : records) {
-            auto const found = store.find(key.first, key.second);
+            auto const found = store.find(key.first, key.second).value();
             ASSERT_EQ(found.has_value(), !entry.removed);
             ASSERT_TRUE(!found || same_fields((*found)->fields, entry.step.fields));
         }
@@ -214,10 +214,10 @@ TEST_P(ResidentStoreProperty, AnAnswerChangesOnlyWithItsStamp)
             }
             for (auto const& name : names) {
                 std::vector<std::uint64_t> answer;
-                sequences(store.relationships_of(name), answer);
-                sequences(store.attestations_of(name), answer);
+                sequences(store.relationships_of(name).value(), answer);
+                sequences(store.attestations_of(name).value(), answer);
                 for (auto const* key : {"r0", "r1", "r2", "r3", "r4"})
-                    if (auto const found = store.find(Kind::relationship, uri(name, key)))
+                    if (auto const found = store.find(Kind::relationship, uri(name, key)).value())
                         answer.push_back(number((*found)->sequence));
                 auto const [at, fresh] = answers.try_emplace({name, store.stamp(name)}, answer);
                 ASSERT_EQ(at->second, answer) << name << " after sequence " << step.sequence;

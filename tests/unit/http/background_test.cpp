@@ -54,7 +54,7 @@ protected:
     std::shared_ptr<Answers> answers_ = std::make_shared<Answers>();
     std::promise<void>       entered_, gate_;
     boost::asio::io_context  io_{1};
-    Background               background_{io_, 2};
+    Background               background_{io_, {.threads = 1, .waiting_max = 2}};
 };
 
 TEST_F(BackgroundReads, DoTheWorkElsewhereAndAnswerOnTheIoThread)

@@ -120,7 +120,7 @@ struct World {
     int ready()
     {
         cache::Answers reads(*graph, nullptr);
-        Background     background(io);
+        Background     background(io, {});
         Tail           tail(io, log, clock);
         auto const     submit = [this](engine::BlockRef block) { engine.submit(std::move(block)); };
         Api            api({engine, log, *graph, reads, clock, rates, ingest, background, tail, schemas, submit, [] {},
