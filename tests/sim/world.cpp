@@ -430,7 +430,7 @@ private:
         start();
     }
 
-    void checkpoint() { note(20 + engine().checkpoint_step()); }
+    void checkpoint() { note(20 + engine().checkpoint_step().value()); }
 
     void append()
     {
