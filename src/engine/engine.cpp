@@ -41,7 +41,7 @@ Result<bool> Engine::work_step(std::size_t worker)
         made = std::make_unique<Worker>(
             Worker::Deps{*scheduler_, deps_.log, deps_.graph, breaker_, *watermark_, admission_, *appender_,
                          counters_, deps_.clock, deps_.schemas, *parking_, dead_letters_, options_.parked,
-                         deps_.gate != nullptr ? *deps_.gate : controls_, recent_stale_, suspects_.hand(worker)},
+                         deps_.gate != nullptr ? *deps_.gate : controls_, recent_stale_, suspects_.hand(worker), queued_through_},
             options_.retry, options_.seed + worker);
     return made->step();
 }
@@ -93,8 +93,10 @@ Result<Folded> Engine::bring_up(Checkpoint checkpoint)
     auto const  lacking = number(deps_.log.last()) - number(position.last) + position.unsettled_events();
     bool const  is_away = keeper_ && !keeper_->is_open();
     // After a fault what is lacking is folded, for that finds the event which is to blame.
-    if (keeper_ && lacking <= options_.queued_at_start_max && (is_away || suspects_.faults() == 0))
+    if (keeper_ && lacking <= options_.queued_at_start_max && (is_away || suspects_.faults() == 0)) {
+        queued_through_ = deps_.log.last();
         return queue_rest(deps, std::move(checkpoint), *scheduler_, *watermark_);
+    }
     if (is_away) return checkpoint.refused.back();
 
     auto next_save = deps_.clock.now() + options_.position.interval;

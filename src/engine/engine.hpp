@@ -184,6 +184,7 @@ private:
     std::atomic<bool>                    has_reserve_{true};
     std::unique_ptr<Checkpointer>        checkpointer_;  // from recover() on, if there are checkpoints
     std::unique_ptr<PositionKeeper>      keeper_;        // likewise, of a store behind a server
+    Sequence                             queued_through_{};  // recover() left events up to here to the workers
 };
 
 }  // namespace sluice::engine

@@ -40,7 +40,7 @@ public:
         : given_(given), share_(share),
           hand_(given.deps.suspects != nullptr ? given.deps.suspects->hand(share) : Suspects::Hand()),
           decider_(given.deps.schemas),
-          decide_([this](Event const& event, sluice::RecordView const& view) { return decide(event, view); })
+          decide_([this](Event const& event, sluice::RecordView const& view) { return decider_(event, view); })
     {
     }
 
@@ -66,7 +66,6 @@ public:
         if (is_decided(sequence)) return {};
         hand_.note(sequence);
         auto const event = decider_.read(record, sequence, block->received_at());
-        if (given_.batch_max > 1) hand_.clear();
         if (is_in_checkpoint(record, sequence)) {
             if (event.version != Sequence::none)
                 given_.deps.parking.settled(record_key(event, given_.deps.schemas), event.version);
@@ -77,8 +76,10 @@ public:
         } else if (auto const done = apply(event); !done) {
             return done;
         }
-        if (batch_.empty()) decider_.clear();
-        hand_.clear();
+        if (batch_.empty()) {
+            decider_.clear();
+            hand_.clear();
+        }
         return {};
     }
 
@@ -92,6 +93,7 @@ public:
         batch_.clear();
         held_.clear();
         decider_.clear();
+        hand_.clear();
         pass(last);
         return {};
     }
@@ -138,16 +140,6 @@ private:
             if (event.version != Sequence::none) deps.parking.settled(key, event.version);
         }
         return {};
-    }
-
-    // Of many in hand the one that is run is noted.
-    Result<Effects> decide(Event const& event, sluice::RecordView const& view)
-    {
-        if (given_.batch_max == 1) return decider_(event, view);
-        hand_.note(event.sequence);
-        auto effects = decider_(event, view);
-        hand_.clear();
-        return effects;
     }
 
     graph::ApplyResult ask(Event const& event)
@@ -444,7 +436,10 @@ Result<Folded> fold(FoldDeps const& deps, std::size_t threads, Checkpoint checkp
     auto verdicts = read_verdicts(deps, given.checkpoint.position);
     if (!verdicts) return verdicts.error();
     given.verdicts = std::move(*verdicts);
-    if (deps.graph.repositories_at_once() > 1) given.batch_max = batch_events;
+    if (deps.graph.repositories_at_once() > 1 && deps.suspects == nullptr)
+        given.batch_max = batch_events;
+    else if (deps.graph.repositories_at_once() > 1 && !deps.suspects->careful())
+        given.batch_max = Suspects::marks;
 
     Folder unsettled(given, 0);
     if (auto const done = fold_unsettled(deps.log, given, unsettled); !done) return done.error();

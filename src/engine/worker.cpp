@@ -267,7 +267,7 @@ void Worker::conclude(Run const& run, RunResult const& result)
     auto const  sequence = events_[run.first + settled].sequence;
     if (failure.from_store && failure.error.code != Errc::invalid) {
         // An event that may be in the graph is not given up: a replay would do without what it did.
-        auto const code = sequence <= run.doubt ? Errc::unavailable : failure.error.code;
+        auto const code = sequence <= std::max(run.doubt, deps_.doubt) ? Errc::unavailable : failure.error.code;
         auto const is_unknown = failure.error.code == Errc::unavailable && failure.in_doubt != 0;
         auto const doubt =
             is_unknown ? events_[run.first + settled + failure.in_doubt - 1].sequence : Sequence::none;

@@ -42,6 +42,7 @@ public:
         Gate const&              gate;
         RecentStale&             recent_stale;
         Suspects::Hand           hand{};
+        Sequence                 doubt{};  // events up to this one may be in the graph since before the start
     };
 
     Worker(Deps deps, RetryOptions options, std::uint64_t seed);
