@@ -21,6 +21,7 @@ struct CacheStats {
     std::uint64_t           fallbacks{0};          // how often it came to that
     std::uint64_t           keys{0}, bytes{0}, evicted{0};  // of the backend; of a server all that it holds
     std::uint64_t           clients{0}, connections{0};  // connected to the server: everybody, and of these ours
+    std::uint64_t           calls{0}, call_ns{0};  // of the server, since the start, and how long they took
     std::uint64_t           errors{0};   // calls it did not answer, since the start
     std::uint64_t           corrupt{0};  // values that were not what had been put, since the start
 };
