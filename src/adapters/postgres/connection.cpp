@@ -26,7 +26,7 @@ Error error_of(std::string_view sqlstate, std::string const& name, std::string_v
     auto const is = [&](std::string_view start) { return sqlstate.starts_with(start); };
     auto const where = "SQLSTATE " + std::string(sqlstate) + " in " + name;
     if (is("22") || is("23") || is("54")) return {Errc::invalid, "postgres_refused", where};
-    if (is("40") || is("55P03")) return {Errc::conflict, "postgres_conflict", where};
+    if (is("40")) return {Errc::conflict, "postgres_conflict", where};
     return {Errc::unavailable, "postgres_error", where + ": " + first_line(words)};
 }
 

@@ -36,6 +36,7 @@ public:
     graph::Positions* positions() noexcept override { return this; }
 
     Result<std::string> begin() override;
+    void                open() override;
     Result<>            save(std::string_view position, Sequence through) override;
     Result<>            clear() override;
 
@@ -102,6 +103,7 @@ private:
 
     mutable std::shared_mutex mutex_;  // guards begun_: shared by all that use it
     std::optional<Begun>      begun_;
+    bool                      is_open_{false};
 
     std::atomic<std::uint64_t> transactions_{0}, unknown_commits_{0};
 };
@@ -147,7 +149,14 @@ Result<std::string> PostgresGraph::begin()
     ledger_.reset(std::move(writers), options_.writers);
     stamps_.change_all();
     begun_.emplace(std::move(begun));
+    is_open_ = false;
     return position;
+}
+
+void PostgresGraph::open()
+{
+    std::unique_lock const lock(mutex_);
+    is_open_ = begun_.has_value();
 }
 
 Result<std::string>
@@ -285,7 +294,7 @@ std::vector<graph::ApplyResult> PostgresGraph::apply_all(Runs runs, graph::Decid
     for (std::size_t i = 0; i < runs.size(); ++i)
         if (!runs[i].empty()) work.push_back({runs[i], &results[i]});
     std::shared_lock const lock(mutex_);
-    if (begun_) {
+    if (begun_ && is_open_) {
         apply(std::move(work), decide);
     } else {
         for (auto const& one : work) *one.result = {.outcomes = {}, .error = not_begun, .from_store = true};
