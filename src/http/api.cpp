@@ -304,7 +304,8 @@ void Api::ready(Request&, Reply reply)
     auto const checks = check(deps_.engine, draining_);
     auto       response = answer(
         json::object{{"status", checks.ready() ? "ready" : "degraded"},
-                           {"checks", {{"database", word(checks.database)}, {"cache", "healthy"},
+                           {"checks", {{"database", word(checks.database && deps_.engine.graph_answers())},
+                                       {"cache", "healthy"},
                                        {"event_pipeline", word(checks.pipeline)}}},
                            {"timestamp", schema::format_datetime(deps_.clock.wall())}},
         checks.ready() ? 200 : 503);
@@ -326,6 +327,7 @@ Response Api::detailed(engine::LaneStats const& lanes) const
     auto const  space = deps_.engine.space();
     auto const& c = deps_.engine.counters();
     auto const uptime = std::chrono::duration_cast<std::chrono::seconds>(deps_.clock.now() - started_).count();
+    auto const store = deps_.graph.status();
     auto const kept = deps_.answers.stats();
     auto const answered = deps_.answers.counts();
     auto const hit_rate = answered.hit_rate();
@@ -344,8 +346,11 @@ Response Api::detailed(engine::LaneStats const& lanes) const
         {"environment", options_.environment},
         {"dependencies",
          {{"database",
-           {{"status", word(checks.database && deps_.engine.graph_answers())}, {"backend", "embedded"},
-            {"latency_ms", mean(engine::get(c.commit_ns), engine::get(c.commits), 1e6)}}},
+           {{"status", word(checks.database && deps_.engine.graph_answers() && store.is_up)},
+            {"backend", store.backend}, {"latency_ms", mean(engine::get(c.commit_ns), engine::get(c.commits), 1e6)},
+            {"error", store.last_error ? json::value(store.last_error->detail) : json::value()},
+            {"connections", store.connections}, {"connections_in_use", store.connections_in_use},
+            {"query_ms", mean(store.query_ns, store.queries, 1e6)}, {"slow_queries", store.slow_queries}}},
           {"cache",
            {{"status", "healthy"}, {"backend", kept.backend}, {"has_fallback", kept.has_fallback},
             {"hit_rate", hit_rate}, {"total_keys", kept.keys}, {"memory_usage_mb", megabytes},
