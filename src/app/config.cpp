@@ -1,5 +1,6 @@
 #include "app/config.hpp"
 
+#include "adapters/redis/redis_address.hpp"
 #include "app/producers.hpp"
 
 #include <boost/asio/ip/address.hpp>
@@ -73,6 +74,23 @@ Result<> set_formula(Config& config, std::string_view text)
     auto const at = std::find(std::begin(formulas), std::end(formulas), text);
     if (at == std::end(formulas)) return bad(text, "shrinkage, normalised or additive");
     config.conviction_formula = static_cast<graph::ConvictionFormula>(at - std::begin(formulas));
+    return {};
+}
+
+constexpr std::string_view cache_backends[] = {"auto", "memory", "redis"};
+
+Result<> set_cache_backend(Config& config, std::string_view text)
+{
+    auto const at = std::find(std::begin(cache_backends), std::end(cache_backends), text);
+    if (at == std::end(cache_backends)) return bad(text, "auto, memory or redis");
+    config.cache_backend = static_cast<CacheBackend>(at - std::begin(cache_backends));
+    return {};
+}
+
+Result<> set_redis_url(Config& config, std::string_view text)
+{
+    if (auto const address = adapters::RedisAddress::parse(text); !address) return address.error();
+    config.redis_url = text;
     return {};
 }
 
@@ -279,6 +297,9 @@ std::vector<Setting> const& settings()
              return set_number<std::uint64_t>(c.checkpoint.bytes_per_second, v, 1u << 20, std::uint64_t{1} << 40);
          },
          [](Config const& c) { return std::to_string(c.checkpoint.bytes_per_second); }},
+        {"cache.backend", "where answers are kept: memory, redis, or auto: redis if there is a redis.url",
+         "CACHE_BACKEND", false, set_cache_backend,
+         [](Config const& c) { return std::string(cache_backends[static_cast<std::size_t>(c.cache_backend)]); }},
         {"cache.max_keys", "answers kept in memory; 0: none", "CACHE_MAX_MEMORY_SIZE", false,
          [](Config& c, std::string_view v) { return set_number<std::size_t>(c.cache.keys_max, v, 0, 100'000'000); },
          [](Config const& c) { return std::to_string(c.cache.keys_max); }},
@@ -296,6 +317,19 @@ std::vector<Setting> const& settings()
              return set;
          },
          [](Config const& c) { return std::to_string(c.cache_ttl.count()); }},
+        {"redis.url", "redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE] or unix:///PATH; not accepted as a flag",
+         "REDIS_URL", true, set_redis_url, [](Config const& c) { return c.redis_url; }},
+        {"redis.connections", "connections to Redis at most", "REDIS_MAX_CONNECTIONS", false,
+         [](Config& c, std::string_view v) { return set_number<std::size_t>(c.redis_connections, v, 1, 10'000); },
+         [](Config const& c) { return std::to_string(c.redis_connections); }},
+        {"redis.timeout_ms", "milliseconds an answer of Redis may take before it counts as none", "", false,
+         [](Config& c, std::string_view v) {
+             auto       timeout = c.redis_timeout.count();
+             auto const set = set_number<std::chrono::milliseconds::rep>(timeout, v, 1, 1'000);
+             c.redis_timeout = std::chrono::milliseconds(timeout);
+             return set;
+         },
+         [](Config const& c) { return std::to_string(c.redis_timeout.count()); }},
         {"dedupe.memory_ids", "newest event ids kept in memory, 20 bytes each; older ones are on disk", "", false,
          [](Config& c, std::string_view v) { return set_number(c.dedupe.memory_ids, v, 1'000u, 1'000'000'000u); },
          [](Config const& c) { return std::to_string(c.dedupe.memory_ids); }},
@@ -414,9 +448,17 @@ std::size_t worker_count(Config const& config)
     return config.workers != 0 ? config.workers : std::max(1u, std::thread::hardware_concurrency());
 }
 
+bool uses_redis(Config const& config)
+{
+    if (config.cache_backend == CacheBackend::by_url) return !config.redis_url.empty();
+    return config.cache_backend == CacheBackend::redis;
+}
+
 std::vector<std::string> refusals_to_serve(Config const& config)
 {
     auto refusals = load_producers(config).problems;
+    if (uses_redis(config) && config.redis_url.empty())
+        refusals.push_back("cache.backend is redis, and there is no redis.url (REDIS_URL)");
     if (auto const address = parse_endpoint(config.listen); !address)
         refusals.push_back("listen: '" + config.listen + "' is not HOST:PORT");
     else if (!is_ip_address(address->host))

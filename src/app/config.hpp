@@ -17,6 +17,12 @@
 
 namespace sluice::app {
 
+enum class CacheBackend : std::uint8_t {
+    by_url,  // Redis if there is a redis_url
+    memory,
+    redis,
+};
+
 struct Config {
     std::string              listen{"127.0.0.1:7480"};
     std::string              data{"sluice-data"};
@@ -35,6 +41,10 @@ struct Config {
     std::uint64_t            log_reserve_file_bytes{64u << 20};
     engine::CheckpointOptions checkpoint{};
     cache::MemoryCacheOptions cache{};  // keys_max 0: none
+    CacheBackend             cache_backend{CacheBackend::by_url};
+    std::string              redis_url{};  // secret; empty: none
+    std::size_t              redis_connections{50};
+    std::chrono::milliseconds redis_timeout{50};
     std::chrono::seconds     cache_ttl{3600};  // of kinds of answers that have none of their own
     engine::DedupeOptions    dedupe{};
     engine::DeadLetterLimits dead_letters{};
@@ -85,6 +95,8 @@ Loaded load_config(
 
 // Of `workers`, or one per core.
 std::size_t worker_count(Config const& config);
+
+bool uses_redis(Config const& config);
 
 // Every reason why a server must not start with this configuration.
 std::vector<std::string> refusals_to_serve(Config const& config);

@@ -6,9 +6,9 @@
 #include "app/exit_codes.hpp"
 #include "app/fault_note.hpp"
 #include "app/producers.hpp"
+#include "app/stores.hpp"
 #include "app/system_clock.hpp"
 #include "base/fault_stack.hpp"
-#include "cache/memory_cache.hpp"
 #include "engine/runner.hpp"
 #include "graph/resident_store.hpp"
 #include "http/api.hpp"
@@ -70,8 +70,7 @@ public:
                   [this](std::vector<engine::BlockRef> blocks) { answer(std::move(blocks)); }, {},
                   {.scheduler = nullptr, .watermark = nullptr,
                    .dedupe = std::make_unique<engine::DerivedDedupe>(ids, config.dedupe)}),
-          cache_(config.cache, clock_),
-          answers_(*graph_, config.cache.keys_max != 0 ? &cache_ : nullptr, config.cache_ttl),
+          cache_(make_cache(config, clock_)), answers_(*graph_, cache_.get(), config.cache_ttl),
           rates_(engine_, clock_),
           ingest_(io_, engine_, clock_, rates_, schemas_,
                   [this](engine::BlockRef block) { runner_.submit(std::move(block)); }, producers_,
@@ -325,7 +324,7 @@ private:
     std::unique_ptr<files::Directory>         checkpoints_;
     engine::Engine                            engine_;
     asio::io_context                          io_{1};
-    cache::MemoryCache                        cache_;
+    std::unique_ptr<cache::Cache>             cache_;  // may be null
     cache::Answers                            answers_;
     http::Rates                               rates_;
     http::Ingest                              ingest_;

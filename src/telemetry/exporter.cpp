@@ -164,6 +164,30 @@ void add_containment(Families& f, engine::Engine const& engine, engine::LaneStat
     f.gauge("sluice_workers", "Workers wanted.", {{num(engine.workers())}});
 }
 
+void add_cache(Families& f, cache::Answers const& answers)
+{
+    auto const num = [](std::uint64_t n) { return static_cast<double>(n); };
+    auto const counts = answers.counts();
+    auto const stats = answers.stats();
+    f.counter("sluice_cache_lookups_total",
+              "Answers asked for: kept and still true, computed, or waited for while somebody computed the same.",
+              {{num(counts.hits), "hit"}, {num(counts.misses), "miss"}, {num(counts.shared), "shared"}}, "result");
+    f.gauge("sluice_cache_backend", "1 for what keeps answers now.", {{1, std::string(stats.backend)}}, "backend");
+    f.gauge("sluice_cache_fallback_active", "1 while memory answers instead of Redis.",
+            {{stats.fallback_since ? 1.0 : 0.0}});
+    f.counter("sluice_cache_fallbacks_total", "How often it came to that since the start.", {{num(stats.fallbacks)}});
+    f.gauge("sluice_cache_keys", "Keys of the backend; in Redis all of the database.", {{num(stats.keys)}});
+    f.gauge("sluice_cache_bytes", "Bytes it takes; of Redis all that the server does.", {{num(stats.bytes)}});
+    f.counter("sluice_cache_evictions_total", "Answers that had to go for others; in Redis any keys.",
+              {{num(stats.evicted)}});
+    f.gauge("sluice_cache_clients", "Clients of the Redis, this one's connections included.", {{num(stats.clients)}});
+    f.gauge("sluice_cache_connections", "Connections of this server to it.", {{num(stats.connections)}});
+    f.counter("sluice_cache_calls_total", "Round trips to it.", {{num(stats.calls)}});
+    f.counter("sluice_cache_seconds_total", "How long they took.", {{seconds(stats.call_ns)}});
+    f.counter("sluice_cache_errors_total", "Calls it did not answer, or refused.", {{num(stats.errors)}});
+    f.counter("sluice_cache_corrupt_total", "Values in it that were not what had been put.", {{num(stats.corrupt)}});
+}
+
 }  // namespace
 
 namespace {
@@ -311,13 +335,7 @@ std::string metrics_text(
              {live(Kind::entity), "entity"}},
             "kind");
     f.gauge("sluice_tombstones", "Tombstones of records and repositories.", {{num(counts.tombstones)}});
-    auto const answered = answers.counts();
-    auto const kept = answers.stats();
-    f.counter("sluice_cache_lookups_total", "Answers asked of the cache; one that was no longer true is a miss.",
-              {{num(answered.hits), "hit"}, {num(answered.misses), "miss"}}, "result");
-    f.gauge("sluice_cache_keys", "Answers in the cache.", {{num(kept.keys)}});
-    f.gauge("sluice_cache_bytes", "Bytes they take.", {{num(kept.bytes)}});
-    f.counter("sluice_cache_evictions_total", "Answers that had to go for others.", {{num(kept.evicted)}});
+    add_cache(f, answers);
     f.counter("sluice_http_requests_total", "Requests handled.", {{num(http.requests)}});
     f.gauge("sluice_http_connections", "Open connections.", {{num(http.connections)}});
     f.counter("sluice_http_answers_cut_total", "Connections closed since their clients read too slowly.",
