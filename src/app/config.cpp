@@ -90,6 +90,17 @@ Result<> set_bool(bool& target, std::string_view text)
     return {};
 }
 
+using Variables = std::map<std::string, std::string>;
+
+// The first of these names that has a value.
+Variables::const_iterator find_alias(Variables const& variables, std::string_view names)
+{
+    std::istringstream words{std::string(names)};
+    for (std::string name; words >> name;)
+        if (auto const found = variables.find(name); found != variables.end() && !found->second.empty()) return found;
+    return variables.end();
+}
+
 std::string file_name() { return "sluice.toml"; }
 
 struct FileValue {
@@ -276,15 +287,15 @@ std::vector<Setting> const& settings()
              return set_number<std::size_t>(c.cache.bytes_max, v, 1u << 16, std::size_t{1} << 40);
          },
          [](Config const& c) { return std::to_string(c.cache.bytes_max); }},
-        {"cache.ttl", "seconds after which an answer is computed again even if nothing changed", "CACHE_DEFAULT_TTL",
-         false,
+        {"cache.ttl", "seconds an answer is kept at most, where its kind has no time of its own",
+         "CACHE_DEFAULT_TTL REDIS_TTL", false,
          [](Config& c, std::string_view v) {
-             auto       seconds = c.cache.ttl.count();
+             auto       seconds = c.cache_ttl.count();
              auto const set = set_number<std::chrono::seconds::rep>(seconds, v, 1, 31'536'000);
-             c.cache.ttl = std::chrono::seconds(seconds);
+             c.cache_ttl = std::chrono::seconds(seconds);
              return set;
          },
-         [](Config const& c) { return std::to_string(c.cache.ttl.count()); }},
+         [](Config const& c) { return std::to_string(c.cache_ttl.count()); }},
         {"dedupe.memory_ids", "newest event ids kept in memory, 20 bytes each; older ones are on disk", "", false,
          [](Config& c, std::string_view v) { return set_number(c.dedupe.memory_ids, v, 1'000u, 1'000'000'000u); },
          [](Config const& c) { return std::to_string(c.dedupe.memory_ids); }},
@@ -343,7 +354,7 @@ std::string_view source_name(Source source)
 Loaded load_config(
     std::map<std::string, std::string> const& flags, char const* const* environment, std::string const& file)
 {
-    std::map<std::string, std::string> variables;
+    Variables variables;
     for (; *environment != nullptr; ++environment) {
         std::string_view const entry = *environment;
         auto const             equals = entry.find('=');
@@ -364,8 +375,7 @@ Loaded load_config(
             origin = {flag->second, Source::flag, flag_of(setting)};
         } else if (auto const own = variables.find(variable); own != variables.end()) {
             origin = {own->second, Source::environment, variable};
-        } else if (auto const alias = variables.find(std::string(setting.alias));
-                   !setting.alias.empty() && alias != variables.end() && !alias->second.empty()) {
+        } else if (auto const alias = find_alias(variables, setting.alias); alias != variables.end()) {
             origin = {alias->second, Source::environment, alias->first};
         } else if (auto const value = from_file.find(key); value != from_file.end()) {
             origin = {value->second.value, Source::file, value->second.place};

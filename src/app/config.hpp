@@ -35,6 +35,7 @@ struct Config {
     std::uint64_t            log_reserve_file_bytes{64u << 20};
     engine::CheckpointOptions checkpoint{};
     cache::MemoryCacheOptions cache{};  // keys_max 0: none
+    std::chrono::seconds     cache_ttl{3600};  // of kinds of answers that have none of their own
     engine::DedupeOptions    dedupe{};
     engine::DeadLetterLimits dead_letters{};
     engine::ParkedTypes      parked{};  // event types whose failures are parked
@@ -47,7 +48,7 @@ struct Config {
 struct Setting {
     std::string_view key;
     std::string_view help;
-    std::string_view alias;  // the documents' environment variable, or empty
+    std::string_view alias;  // the documents' environment variables, if any, the first that is set counts
     bool             secret{false};
     Result<> (*set)(Config&, std::string_view);
     std::string (*show)(Config const&);

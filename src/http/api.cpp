@@ -328,7 +328,7 @@ Response Api::detailed(engine::LaneStats const& lanes) const
     auto const uptime = std::chrono::duration_cast<std::chrono::seconds>(deps_.clock.now() - started_).count();
     auto const kept = deps_.answers.stats();
     auto const answered = deps_.answers.counts();
-    auto const hit_rate = mean(answered.hits, answered.hits + answered.misses, 1);
+    auto const hit_rate = answered.hit_rate();
     auto const megabytes = static_cast<double>(kept.bytes) / 1e6;
     auto const letters = deps_.engine.dead_letters().stats();
     json::array reasons;
@@ -347,7 +347,7 @@ Response Api::detailed(engine::LaneStats const& lanes) const
            {{"status", word(checks.database && deps_.engine.graph_answers())}, {"backend", "embedded"},
             {"latency_ms", mean(engine::get(c.commit_ns), engine::get(c.commits), 1e6)}}},
           {"cache",
-           {{"status", "healthy"}, {"backend", deps_.answers.keeps() ? "memory" : "none"}, {"has_fallback", false},
+           {{"status", "healthy"}, {"backend", kept.backend}, {"has_fallback", kept.has_fallback},
             {"hit_rate", hit_rate}, {"total_keys", kept.keys}, {"memory_usage_mb", megabytes},
             {"stats",
              {{"hit_rate", hit_rate}, {"total_keys", kept.keys}, {"hits", answered.hits},
