@@ -21,6 +21,7 @@ struct Step {
     std::string            did;
     std::string            key;
     std::vector<StepValue> fields;
+    std::uint64_t          version{0};  // 0: its own
 
     Hash128 payload_hash() const { return {sequence, rev}; }
 };
@@ -39,6 +40,7 @@ inline Event event_of(Step const& step)
 {
     Event event;
     event.sequence = Sequence{step.sequence};
+    event.version = Sequence{step.version};
     event.rev = Revision{step.rev};
     event.did = step.did;
     event.payload_hash = step.payload_hash();
