@@ -373,13 +373,13 @@ public:
         return names;
     }
 
-    // As processors do: some look at the record before, keep a part of it, or refuse.
+    // As processors do: some are refused, and some look at the record before and keep a part of it.
     static Result<Effects> decide(Step const& step, RecordView const& view)
     {
+        if (step.sequence % 50 == 0) return Error{Errc::invalid, "refused", ""};
         auto effects = effects_of(step);
         if (step.sequence % 3 != 0 || step.action != Action::put) return effects;
         auto const before = view.find(step.kind, step.key);
-        if (before && step.sequence % 51 == 0) return Error{Errc::invalid, "refused", ""};
         if (before && before->fields.text(1)) effects.fields[1] = *before->fields.text(1);
         return effects;
     }
@@ -446,16 +446,16 @@ private:
             ASSERT_EQ(results.size(), runs.size());
             std::vector<std::vector<Step const*>> rest;
             for (std::size_t i = 0; i < runs.size(); ++i) {
-                auto const& [outcomes, error, from_store] = results[i];
-                for (std::size_t k = 0; k < outcomes.size(); ++k)
-                    this->outcomes.insert({pieces[i][k]->sequence, outcomes[k]});
+                auto const& [settled, error, from_store] = results[i];
+                for (std::size_t k = 0; k < settled.size(); ++k)
+                    outcomes.insert({pieces[i][k]->sequence, settled[k]});
                 if (!error) {
-                    ASSERT_EQ(outcomes.size(), runs[i].size());
+                    ASSERT_EQ(settled.size(), runs[i].size());
                     continue;
                 }
                 ASSERT_FALSE(from_store) << error->reason << ": " << error->detail;
                 ASSERT_EQ(error->reason, "refused");
-                rest.emplace_back(pieces[i].begin() + static_cast<std::ptrdiff_t>(outcomes.size()) + 1, pieces[i].end());
+                rest.emplace_back(pieces[i].begin() + static_cast<std::ptrdiff_t>(settled.size()) + 1, pieces[i].end());
             }
             std::erase_if(rest, [](auto const& piece) { return piece.empty(); });
             pieces = std::move(rest);

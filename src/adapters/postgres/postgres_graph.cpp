@@ -27,7 +27,7 @@ struct Range {
     std::string key, from, to;  // '0' follows '/'
 };
 
-Error const not_begun{Errc::unavailable, "not_begun", "the store has not been asked to begin"};
+Error const not_begun{Errc::unavailable, "not_begun", "the store has not begun yet"};
 
 class PostgresGraph final : public graph::GraphStore, public graph::Positions {
 public:
@@ -36,7 +36,7 @@ public:
     graph::Positions* positions() noexcept override { return this; }
 
     Result<std::string> begin() override;
-    void                open() override;
+    void                open() override { is_open_.store(true, std::memory_order_release); }
     Result<>            save(std::string_view position, Sequence through) override;
     Result<>            clear() override;
 
@@ -103,7 +103,7 @@ private:
 
     mutable std::shared_mutex mutex_;  // guards begun_: shared by all that use it
     std::optional<Begun>      begun_;
-    bool                      is_open_{false};
+    std::atomic<bool>         is_open_{false};
 
     std::atomic<std::uint64_t> transactions_{0}, unknown_commits_{0};
 };
@@ -145,18 +145,12 @@ Result<std::string> PostgresGraph::begin()
         return found;
     }();
     if (!position) return position;
+    is_open_.store(false, std::memory_order_release);
     pool_.close_idle();  // they may have prepared statements of another generation
     ledger_.reset(std::move(writers), options_.writers);
     stamps_.change_all();
     begun_.emplace(std::move(begun));
-    is_open_ = false;
     return position;
-}
-
-void PostgresGraph::open()
-{
-    std::unique_lock const lock(mutex_);
-    is_open_ = begun_.has_value();
 }
 
 Result<std::string>
@@ -294,7 +288,7 @@ std::vector<graph::ApplyResult> PostgresGraph::apply_all(Runs runs, graph::Decid
     for (std::size_t i = 0; i < runs.size(); ++i)
         if (!runs[i].empty()) work.push_back({runs[i], &results[i]});
     std::shared_lock const lock(mutex_);
-    if (begun_ && is_open_) {
+    if (begun_ && is_open_.load(std::memory_order_acquire)) {
         apply(std::move(work), decide);
     } else {
         for (auto const& one : work) *one.result = {.outcomes = {}, .error = not_begun, .from_store = true};

@@ -142,7 +142,7 @@ std::string write_sql(std::string const& schema, std::size_t set)
     std::string sql = "with mine as (update " + schema +
                       "writer set commits = commits + 1, digest_low = $4, digest_high = $5, relationships = $6, "
                       "attestations = $7, entities = $8, tombstones = $9 "
-                      "where number = $1 and epoch = $2 and commits = $3 returning commits)";
+                      "where number = $1::bigint and epoch = $2 and commits = $3 returning commits)";
     std::size_t next = 10;
     for (std::size_t i = 0; i < table_count; ++i)
         if (set >> i & 1)
@@ -206,7 +206,7 @@ Statements::Statements(std::string const& generation)
             "(tenant, did) do update set rev = excluded.rev, sequence = excluded.sequence, version = excluded.version, "
             "digest = excluded.digest"};
     settle_writer = {"settle_writer", "update " + schema +
-                                          "writer set commits = commits + 1 where number = $1 and epoch = $2 "
+                                          "writer set commits = commits + 1 where number = $1::bigint and epoch = $2 "
                                           "returning commits, digest_low, digest_high, relationships, attestations, "
                                           "entities, tombstones"};
     save = {"save", "update " + schema +

@@ -3,6 +3,8 @@
 
 #include "graph/graph_store.hpp"
 
+#include <gtest/gtest.h>
+
 #include <map>
 #include <memory>
 #include <string>
@@ -61,7 +63,9 @@ inline ApplyResult run(GraphStore& store, std::span<Step const> steps)
 
 inline std::vector<Outcome> run(GraphStore& store, std::vector<Step> const& steps)
 {
-    return run(store, std::span(steps)).outcomes;
+    auto const result = run(store, std::span(steps));
+    if (result.from_store) ADD_FAILURE() << result.error->reason << ": " << result.error->detail;
+    return result.outcomes;
 }
 
 inline std::string uri(std::string const& did, std::string const& name) { return "at://" + did + "/test/" + name; }
