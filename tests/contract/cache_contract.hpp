@@ -95,7 +95,8 @@ TEST_P(CacheContract, ForgetsAfterItsTime)
 TEST_P(CacheContract, RemovesWhatAPatternNamesAndSaysHowMuch)
 {
     auto const fill = [&] {
-        for (auto const* const key : {"c:1", "c:2", "c:22", "d:1", "c[1]", "c1", "c?", "c\\1", "cc", "^c"}) put(key, "v");
+        for (auto const* const key : {"c:1", "c:2", "c:22", "d:1", "c[1]", "c1", "c?", "c\\1", "cc", "^c"})
+            put(key, "v");
     };
     fill();
     EXPECT_EQ(clear("nobody:*"), 0u);

@@ -17,14 +17,14 @@ public:
         std::uint64_t calls{0}, nanoseconds{0};  // round trips, and how long they took
     };
 
-    // At least one connection at most. Nothing is connected yet. The clock outlives it.
+    // At most so many connections, and at least one. Nothing is connected yet. The clock outlives it.
     RedisPool(RedisAddress address, std::size_t connections_max, RedisTimeouts timeouts, Clock const& clock);
     ~RedisPool();
     RedisPool(RedisPool const&) = delete;
     RedisPool& operator=(RedisPool const&) = delete;
 
-    // As RedisConnection::ask, on a free connection. Besides: `unavailable`, there is none and none can be made; `full`,
-    // all are in use for as long as an answer may take, or the server takes no more.
+    // As RedisConnection::ask, on a free connection. Besides: `unavailable`, there is none and none can be made;
+    // `full`, all are in use for as long as an answer may take, or the server takes no more.
     Result<std::vector<RedisReply>> ask(std::span<RedisCommand const> commands);
 
     // Unless there is a connection: looks up the name of the host and connects to the first of its addresses that

@@ -328,7 +328,8 @@ TEST_F(CachedAnswers, EqualTheComputedOnesWhileOthersWrite)
         });
     auto const text = [](graph::GraphReader const& graph, std::string const& of) {
         std::string all;
-        for (auto const& record : graph.relationships_of(of).value()) all += std::to_string(number(record->sequence)) + ' ';
+        for (auto const& record : graph.relationships_of(of).value())
+            all += std::to_string(number(record->sequence)) + ' ';
         return all;
     };
     std::mt19937 random(9);

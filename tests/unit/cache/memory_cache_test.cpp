@@ -1,6 +1,7 @@
 #include "cache/memory_cache.hpp"
 
-#include "contract/cache_contract.hpp"
+#include "base/random.hpp"
+#include "unit/cache/support.hpp"
 
 #include <gtest/gtest.h>
 
@@ -9,15 +10,7 @@
 namespace sluice::cache {
 namespace {
 
-class ManualClock final : public Clock {
-public:
-    Mono     now() const noexcept override { return Mono(at); }
-    WallTime wall() const noexcept override { return {}; }
-
-    std::chrono::nanoseconds at{0};
-};
-
-constexpr auto hour = std::chrono::hours(1);
+using namespace test;
 
 TEST(MemoryCache, TheLeastRecentlyUsedGoesFirst)
 {
@@ -64,23 +57,5 @@ TEST(MemoryCache, StaysWithinItsBytesWhateverIsPut)
     EXPECT_GT(cache.stats().keys, 5u);
 }
 
-class InMemory final : public test::CacheSetup {
-public:
-    Cache& cache() override { return cache_; }
-    void   wait(std::chrono::milliseconds time) override { clock_.at += time; }
-
-private:
-    ManualClock clock_;
-    MemoryCache cache_{{}, clock_};
-};
-
 }  // namespace
 }  // namespace sluice::cache
-
-namespace sluice::test {
-
-INSTANTIATE_TEST_SUITE_P(
-    Memory, CacheContract,
-    testing::Values(CacheKind{"memory", [] { return std::make_unique<cache::InMemory>(); }}));
-
-}  // namespace sluice::test
