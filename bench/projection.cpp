@@ -47,7 +47,7 @@ public:
 
     void apply(graph::GraphStore& store)
     {
-        graph::Decide const decide = [this](Event const& event, RecordView const& view) { return decider_(event, view); };
+        auto const decide = [this](Event const& event, RecordView const& view) { return decider_(event, view); };
         for (std::size_t at = 0; at < events_.size(); at += arguments_.batch) {
             auto const size = std::min(arguments_.batch, events_.size() - at);
             auto const batch = std::span(events_).subspan(at, size);

@@ -100,10 +100,11 @@ insert into projection default values;
 
 -- What the transactions of one writer add up to, so that writers never wait for each other: the sum of the digests
 -- modulo 2^128, and counts. Only the sums over all writers mean anything. commits tells a writer that lost its
--- connection whether its last transaction happened.
+-- connection whether its last transaction happened; a new era makes sure that it cannot happen later.
 create table writer (
     number        integer primary key,
     epoch         bigint not null,
+    era           bigint not null default 0,
     commits       bigint not null default 0,
     digest_low    bigint not null default 0,
     digest_high   bigint not null default 0,

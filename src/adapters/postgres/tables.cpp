@@ -101,21 +101,14 @@ std::string mentions(Table const& table)
     return joined(names, ", ");
 }
 
-std::string row_columns(Table const& table)
-{
-    std::string text = "t.uri, t.rev, t.sequence, t.version, t.removed, t.digest, t.payload_hash";
-    for (auto const& column : table.columns.subspan(1)) text += ", t." + std::string(column.name);
-    return text;
-}
-
 // `any` rather than a join: whatever the server knows about the table, it looks the keys up in the index.
 std::string guards_sql(std::string const& schema)
 {
     std::string sql = "select t.did, t.rev, t.sequence, t.version, true, t.digest, " + std::to_string(table_count) +
                       ", null, null from " + schema + "repository t where t.tenant = 0 and t.did = any ($1::text[])";
     for (std::size_t i = 0; i < table_count; ++i)
-        sql += " union all select t.uri, t.rev, t.sequence, t.version, t.removed, t.digest, " + std::to_string(i) + ", " +
-               mentions(all_tables[i]) + " from " + schema + std::string(all_tables[i].name) +
+        sql += " union all select t.uri, t.rev, t.sequence, t.version, t.removed, t.digest, " + std::to_string(i) +
+               ", " + mentions(all_tables[i]) + " from " + schema + std::string(all_tables[i].name) +
                " t where t.tenant = 0 and t.uri = any (" + parameter(i + 2) + "::text[])";
     return sql;
 }
@@ -140,10 +133,10 @@ std::string put_sql(std::string const& schema, Table const& table, std::size_t& 
 std::string write_sql(std::string const& schema, std::size_t set)
 {
     std::string sql = "with mine as (update " + schema +
-                      "writer set commits = commits + 1, digest_low = $4, digest_high = $5, relationships = $6, "
-                      "attestations = $7, entities = $8, tombstones = $9 "
-                      "where number = $1::bigint and epoch = $2 and commits = $3 returning commits)";
-    std::size_t next = 10;
+                      "writer set commits = $4, digest_low = $5, digest_high = $6, relationships = $7, "
+                      "attestations = $8, entities = $9, tombstones = $10 "
+                      "where number = $1::bigint and epoch = $2 and era = $3 returning commits)";
+    std::size_t next = 11;
     for (std::size_t i = 0; i < table_count; ++i)
         if (set >> i & 1)
             sql += ", put_" + std::string(all_tables[i].name) + " as (" + put_sql(schema, all_tables[i], next) + ')';
@@ -169,11 +162,25 @@ std::string repository_guard_sql(std::string const& schema)
 
 std::span<Table const, table_count> tables() { return all_tables; }
 
+std::string writer_columns()
+{
+    return "era, commits, digest_low, digest_high, relationships, attestations, entities, tombstones";
+}
+
 Table const* table_of(Kind kind)
 {
     auto const* const table = std::ranges::find(all_tables, kind, &Table::kind);
     return table == std::end(all_tables) ? nullptr : table;
 }
+
+std::string row_columns(Table const& table)
+{
+    std::string text = "t.uri, t.rev, t.sequence, t.version, t.removed, t.digest, t.payload_hash";
+    for (auto const& column : table.columns.subspan(1)) text += ", t." + std::string(column.name);
+    return text;
+}
+
+std::size_t index_of(Table const& table) { return static_cast<std::size_t>(&table - all_tables); }
 
 Statements::Statements(std::string const& generation)
 {
@@ -207,10 +214,9 @@ Statements::Statements(std::string const& generation)
             "repository (tenant, did, rev, sequence, version, digest) values (0, $1, $2, $3, $4, $5) on conflict "
             "(did, tenant) do update set rev = excluded.rev, sequence = excluded.sequence, version = excluded.version, "
             "digest = excluded.digest"};
-    settle_writer = {"settle_writer", "update " + schema +
-                                          "writer set commits = commits + 1 where number = $1::bigint and epoch = $2 "
-                                          "returning commits, digest_low, digest_high, relationships, attestations, "
-                                          "entities, tombstones"};
+    settle_writer = {
+        "settle_writer", "update " + schema + "writer set era = era + 1 where number = $1::bigint and epoch = $2 "
+                                              "returning " + writer_columns()};
     save = {"save", "update " + schema +
                         "projection set position = $2, through = $3, updated_at = now() where epoch = $1 "
                         "returning epoch"};
