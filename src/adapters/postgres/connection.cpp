@@ -25,8 +25,8 @@ Error error_of(std::string_view sqlstate, std::string const& name, std::string_v
 {
     auto const is = [&](std::string_view start) { return sqlstate.starts_with(start); };
     auto const where = "SQLSTATE " + std::string(sqlstate) + " in " + name;
-    // What one event may be guilty of: too long, out of range, not to be encoded, against a constraint, a key too large.
-    // Anything else of class 22 is a mistake of ours, for which no event is given up.
+    // What one event may be guilty of: too long, out of range, not to be encoded, against a constraint, a key too
+    // large. Anything else of class 22 is a mistake of ours, for which no event is given up.
     for (auto const* const state : {"22001", "22003", "22021", "22P05", "23", "54000"})
         if (is(state)) return {Errc::invalid, "postgres_refused", where};
     if (is("40")) return {Errc::conflict, "postgres_conflict", where};

@@ -47,10 +47,9 @@ Result<Generation::State> state_of(Connection& connection, std::uint32_t number)
 
 Result<> scan(Connection& connection, std::string const& schema, Table const& table, RecordVisitor const& visit)
 {
-    std::string sql = "declare scan no scroll cursor for select uri, rev, sequence, version, removed, digest, payload_hash";
-    for (auto const& column : table.columns.subspan(1)) sql += ", " + std::string(column.name);
     auto const opened = connection.run(
-        "scan", sql + " from " + schema + '.' + std::string(table.name) + " where tenant = 0 order by uri");
+        "scan", "declare scan no scroll cursor for select " + row_columns(table) + " from " + schema + '.' +
+                    std::string(table.name) + " t where t.tenant = 0 order by t.uri");
     if (!opened) return opened.error();
     for (;;) {
         auto const rows = connection.run("scan", "fetch 1000 from scan");

@@ -189,13 +189,13 @@ PostgresGraph::begin(Connection& connection, Begun& begun, std::vector<Ledger::W
 
 static Ledger::Writer writer_of(pqxx::row const& row)
 {
-    std::array<std::uint64_t, 7> n;
+    std::array<std::uint64_t, 8> n;
     for (std::size_t i = 0; i < n.size(); ++i) n[i] = static_cast<std::uint64_t>(read_number(row[static_cast<int>(i)]));
-    Ledger::Writer writer{.commits = n[0], .totals = {.digest = {n[1], n[2]}}};
-    writer.totals.counts.live[static_cast<std::size_t>(Kind::relationship)] = n[3];
-    writer.totals.counts.live[static_cast<std::size_t>(Kind::attestation)] = n[4];
-    writer.totals.counts.live[static_cast<std::size_t>(Kind::entity)] = n[5];
-    writer.totals.counts.tombstones = n[6];
+    Ledger::Writer writer{.era = n[0], .commits = n[1], .totals = {.digest = {n[2], n[3]}}};
+    writer.totals.counts.live[static_cast<std::size_t>(Kind::relationship)] = n[4];
+    writer.totals.counts.live[static_cast<std::size_t>(Kind::attestation)] = n[5];
+    writer.totals.counts.live[static_cast<std::size_t>(Kind::entity)] = n[6];
+    writer.totals.counts.tombstones = n[7];
     return writer;
 }
 
@@ -213,8 +213,7 @@ PostgresGraph::read_writers(Connection& connection, std::string const& schema) c
 {
     auto const rows = tell(
         connection, "writers",
-        "select commits, digest_low, digest_high, relationships, attestations, entities, tombstones from " + schema +
-            ".writer order by number");
+        "select " + writer_columns() + " from " + schema + ".writer order by number");
     if (!rows) return rows.error();
     std::vector<Ledger::Writer> writers;
     for (auto const& row : *rows) writers.push_back(writer_of(row));
@@ -265,7 +264,7 @@ Result<> PostgresGraph::clear(Connection& connection, std::vector<Ledger::Writer
     auto const cleared = tell(
         connection, "clear",
         "truncate " + tables_list + "; update " + schema +
-            ".writer set commits = commits + 1, digest_low = 0, digest_high = 0, relationships = 0, "
+            ".writer set era = era + 1, digest_low = 0, digest_high = 0, relationships = 0, "
             "attestations = 0, entities = 0, tombstones = 0");
     if (!cleared) return cleared.error();
     auto found = read_writers(connection, schema);
@@ -366,7 +365,7 @@ Result<> PostgresGraph::carry_out(Batch& batch, graph::Decide const& decide)
 
     std::size_t set = 0;
     for (auto const& [key, row] : batch.rows())
-        if (row.after) set |= std::size_t{1} << static_cast<std::size_t>(table_of(key.first) - tables().data());
+        if (row.after) set |= std::size_t{1} << index_of(*table_of(key.first));
     auto const done = commit(batch.change(), [&](Params params) {
         for (std::size_t i = 0; i < table_count; ++i)
             if (set >> i & 1) add_written(params, tables()[i], batch.rows());
@@ -394,7 +393,7 @@ Result<> PostgresGraph::load(Connection& connection, Batch& batch) const
     bool                          wants_guards = false;
     for (auto& [key, row] : batch.rows()) {
         auto const* const table = table_of(key.first);
-        auto const        i = table ? static_cast<std::size_t>(table - tables().data()) : table_count;
+        auto const        i = table ? index_of(*table) : table_count;
         bool const        lacks_record = row.wants_record && (!row.is_loaded || !row.record);
         if (row.is_loaded && !lacks_record) continue;
         row.is_loaded = true;
@@ -540,7 +539,7 @@ Result<> PostgresGraph::commit(Totals const& change, F const& transact)
     ++next.commits;
     next.totals.add(change);
     Params params;
-    params.add(stored(taken->number)).add(begun_->epoch).add(stored(taken->writer.commits));
+    params.add(stored(taken->number)).add(begun_->epoch).add(stored(next.era)).add(stored(next.commits));
     add_totals(params, next.totals);
 
     transactions_.fetch_add(1, std::memory_order_relaxed);
@@ -589,7 +588,7 @@ Result<bool> PostgresGraph::settle(Ledger::Taken const& taken)
         return rows ? fenced() : rows.error();
     }
     auto const now = writer_of((*rows)[0]);
-    auto const before = taken.writer.commits + 1;
+    auto const before = taken.writer.commits;
     if (now.commits != before && now.commits != before + 1) {
         ledger_.give_back(taken, std::nullopt);
         return Error{Errc::corrupt, "store_changed", "the server has forgotten transactions it had committed"};
@@ -623,10 +622,8 @@ Result<std::optional<graph::OwnedRecord>> PostgresGraph::find(Kind kind, std::st
     if (table == nullptr) return none;
     Array keys(Array::Element::text);
     keys.add(uri);
-    auto const i = table - tables().data();
-    auto       found = read(
-              *table, [i](Statements const& sql) -> Statement const& { return sql.records[static_cast<std::size_t>(i)]; },
-              Params().add(std::move(keys)));
+    auto const statement = [i = index_of(*table)](Statements const& sql) -> Statement const& { return sql.records[i]; };
+    auto       found = read(*table, statement, Params().add(std::move(keys)));
     if (!found) return found.error();
     if (found->empty() || found->front()->removed) return none;
     return std::optional(std::move(found->front()));
