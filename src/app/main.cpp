@@ -106,6 +106,7 @@ int run(int argc, char** argv)
     add_job_verbs(operators);
     add_control_verbs(operators);
     add_event_verbs(operators);
+    add_cache_verbs(operators);
     auto* const replay_command = cli.add_subcommand("replay", "fold a log into an empty graph: speed and digest");
     with_settings(replay_command);
     with_json(replay_command);
