@@ -193,6 +193,68 @@ TEST_F(Wrapper, PackagesAreNeverRemoved)
     EXPECT_FALSE(fs::exists(root_ / "bin/apt-get.changed"));
 }
 
+// `apt-get install` of one package with a service, which notes what it finds while it installs.
+class WrapperInstalls : public Wrapper {
+protected:
+    WrapperInstalls()
+    {
+        auto script = read_file(root_ / "sluice");
+        for (auto const& [name, path] : {std::pair("policy=", policy_), std::pair("no_cluster=", no_cluster_)}) {
+            auto const begin = script.find(std::string("\n") + name) + 1;
+            script.replace(begin, script.find('\n', begin) - begin, name + path.string());
+        }
+        write_file(root_ / "sluice", script);
+        stand_in("sudo", "exec \"$@\"");
+        stand_in("dpkg-query", "printf not-installed");
+        stand_in("dpkg", "echo /etc/init.d; echo /etc/init.d/a-server");
+        stand_in("update-rc.d", "echo \"$@\" >>\"$0.said\"");
+        installing("exit 0");
+    }
+
+    void installing(std::string const& end)
+    {
+        stand_in(
+            "apt-get", "case \"$*\" in *' -s '*|'install -s'*) echo 'Inst a-server (1)'; echo 'Conf a-server (1)';;\n"
+                       "install*) '" + policy_.string() + "'; { echo $?; cat '" + no_cluster_.string() +
+                           "'; } >\"$0.found\"; " + end + ";;\nesac");
+    }
+    std::string found_while_installing() const { return read_file(root_ / "bin/apt-get.found"); }
+
+    fs::path const policy_ = root_ / "policy-rc.d", no_cluster_ = root_ / "etc/createcluster.d/sluice.conf";
+};
+
+TEST_F(WrapperInstalls, NoServiceThatComesWithAPackageIsStartedOrEnabled)
+{
+    auto const done = sluice({"build"});
+
+    EXPECT_EQ(done.code, 0) << done.error;
+    EXPECT_EQ(found_while_installing(), "101\ncreate_main_cluster = false\n");
+    EXPECT_EQ(read_file(root_ / "bin/update-rc.d.said"), "a-server disable\n");
+    EXPECT_FALSE(fs::exists(policy_));
+    EXPECT_FALSE(fs::exists(root_ / "etc"));
+}
+
+TEST_F(WrapperInstalls, TheMachinesOwnPolicyIsBackAlsoWhenInstallingFails)
+{
+    for (auto const* const end : {"exit 0", "exit 1", "kill -TERM $PPID", "kill -9 $PPID"}) {
+        SCOPED_TRACE(end);
+        write_file(policy_, "#!/bin/sh\nexit 104\n");
+        fs::permissions(policy_, fs::perms::owner_all);
+        installing(end);
+
+        sluice({"build"});
+        EXPECT_EQ(found_while_installing(), "101\ncreate_main_cluster = false\n");
+        if (std::string(end).find("-9") != std::string::npos) {
+            installing("exit 0");
+            sluice({"build"});
+        }
+
+        EXPECT_EQ(read_file(policy_), "#!/bin/sh\nexit 104\n");
+        EXPECT_EQ(fs::status(policy_).permissions(), fs::perms::owner_all);
+        EXPECT_FALSE(fs::exists(no_cluster_));
+    }
+}
+
 TEST_F(Wrapper, EveryOtherWordIsTheBinarys)
 {
     EXPECT_EQ(sluice({"version"}).output, run({binary(), "version"}).output);
