@@ -111,6 +111,13 @@ private:
     std::vector<std::thread>   threads_;
 };
 
+adapters::RedisCacheOptions as_served(std::string const& url)
+{
+    auto options = options_of(url);
+    options.timeouts = {};
+    return options;
+}
+
 bool eventually(std::function<bool()> const& condition)
 {
     auto const deadline = real_clock.now() + server_patience;
@@ -210,7 +217,7 @@ protected:
     FaultProxy            proxy_{server_.port()};
     graph::ResidentStore  store_;
     std::unique_ptr<cache::Cache> redis_ =
-        adapters::make_redis_cache(options_of(proxy_.through(server_.url())), real_clock);
+        adapters::make_redis_cache(as_served(proxy_.through(server_.url())), real_clock);
     cache::MemoryCache   memory_{{}, real_clock};
     cache::FallbackCache cache_{*redis_, memory_, real_clock};
     cache::Answers       answers_{store_, &cache_};
