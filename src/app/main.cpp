@@ -109,6 +109,7 @@ int run(int argc, char** argv)
     add_event_verbs(operators);
     ProjectionVerbs projection;
     add_projection_verbs(cli, projection, with_settings, with_json, remote.url);
+    add_cache_verbs(operators);
     auto* const replay_command = cli.add_subcommand("replay", "fold a log into an empty graph: speed and digest");
     with_settings(replay_command);
     with_json(replay_command);
