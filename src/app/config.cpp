@@ -1,5 +1,6 @@
 #include "app/config.hpp"
 
+#include "adapters/redis/redis_address.hpp"
 #include "app/producers.hpp"
 
 #include <boost/asio/ip/address.hpp>
@@ -76,6 +77,43 @@ Result<> set_formula(Config& config, std::string_view text)
     return {};
 }
 
+constexpr std::string_view cache_backends[] = {"auto", "memory", "redis"};
+
+Result<> set_cache_backend(Config& config, std::string_view text)
+{
+    auto const at = std::find(std::begin(cache_backends), std::end(cache_backends), text);
+    if (at == std::end(cache_backends)) return bad(text, "auto, memory or redis");
+    config.cache_backend = static_cast<CacheBackend>(at - std::begin(cache_backends));
+    return {};
+}
+
+// Also as SQLAlchemy writes it: postgresql+asyncpg://...
+Result<> set_database_url(Config& config, std::string_view text)
+{
+    auto const scheme = text.substr(0, text.find("://"));
+    auto const dialect = scheme.substr(0, scheme.find('+'));
+    if (scheme == text || (dialect != "postgres" && dialect != "postgresql"))
+        return bad("the value", "a URL as postgresql://USER:PASSWORD@HOST:PORT/DATABASE");
+    config.database_url = std::string(dialect) + std::string(text.substr(scheme.size()));
+    return {};
+}
+
+template <class Duration>
+Result<> set_duration(Duration& target, std::string_view text, std::int64_t min, std::int64_t max)
+{
+    std::int64_t count = target.count();
+    if (auto const set = set_number(count, text, min, max); !set) return set;
+    target = Duration(count);
+    return {};
+}
+
+Result<> set_redis_url(Config& config, std::string_view text)
+{
+    if (auto const address = adapters::RedisAddress::parse(text); !address) return address.error();
+    config.redis_url = text;
+    return {};
+}
+
 Result<> set_text(std::string& target, std::string_view text)
 {
     if (text.empty()) return bad(text, "a value");
@@ -88,6 +126,17 @@ Result<> set_bool(bool& target, std::string_view text)
     if (text != "true" && text != "false") return bad(text, "true or false");
     target = text == "true";
     return {};
+}
+
+using Variables = std::map<std::string, std::string>;
+
+// The first of these names that has a value.
+Variables::const_iterator find_alias(Variables const& variables, std::string_view names)
+{
+    std::istringstream words{std::string(names)};
+    for (std::string name; words >> name;)
+        if (auto const found = variables.find(name); found != variables.end() && !found->second.empty()) return found;
+    return variables.end();
 }
 
 std::string file_name() { return "sluice.toml"; }
@@ -268,6 +317,9 @@ std::vector<Setting> const& settings()
              return set_number<std::uint64_t>(c.checkpoint.bytes_per_second, v, 1u << 20, std::uint64_t{1} << 40);
          },
          [](Config const& c) { return std::to_string(c.checkpoint.bytes_per_second); }},
+        {"cache.backend", "where answers are kept: memory, redis, or auto: redis if there is a redis.url",
+         "CACHE_BACKEND", false, set_cache_backend,
+         [](Config const& c) { return std::string(cache_backends[static_cast<std::size_t>(c.cache_backend)]); }},
         {"cache.max_keys", "answers kept in memory; 0: none", "CACHE_MAX_MEMORY_SIZE", false,
          [](Config& c, std::string_view v) { return set_number<std::size_t>(c.cache.keys_max, v, 0, 100'000'000); },
          [](Config const& c) { return std::to_string(c.cache.keys_max); }},
@@ -276,15 +328,44 @@ std::vector<Setting> const& settings()
              return set_number<std::size_t>(c.cache.bytes_max, v, 1u << 16, std::size_t{1} << 40);
          },
          [](Config const& c) { return std::to_string(c.cache.bytes_max); }},
-        {"cache.ttl", "seconds after which an answer is computed again even if nothing changed", "CACHE_DEFAULT_TTL",
-         false,
+        {"cache.ttl", "seconds an answer is kept at most, where its kind has no time of its own",
+         "CACHE_DEFAULT_TTL REDIS_TTL", false,
          [](Config& c, std::string_view v) {
-             auto       seconds = c.cache.ttl.count();
+             auto       seconds = c.cache_ttl.count();
              auto const set = set_number<std::chrono::seconds::rep>(seconds, v, 1, 31'536'000);
-             c.cache.ttl = std::chrono::seconds(seconds);
+             c.cache_ttl = std::chrono::seconds(seconds);
              return set;
          },
-         [](Config const& c) { return std::to_string(c.cache.ttl.count()); }},
+         [](Config const& c) { return std::to_string(c.cache_ttl.count()); }},
+        {"database.url", "the Postgres that holds the graph, postgresql://USER:PASSWORD@HOST:PORT/DATABASE; none: in "
+                         "memory; not accepted as a flag",
+         "DATABASE_URL", true, set_database_url, [](Config const& c) { return c.database_url; }},
+        {"database.pool_size", "connections to it that are kept", "DATABASE_POOL_SIZE", false,
+         [](Config& c, std::string_view v) { return set_number<std::uint32_t>(c.database_pool_size, v, 2, 1'000); },
+         [](Config const& c) { return std::to_string(c.database_pool_size); }},
+        {"database.pool_overflow", "further connections to it for a while", "DATABASE_MAX_OVERFLOW", false,
+         [](Config& c, std::string_view v) { return set_number<std::uint32_t>(c.database_pool_overflow, v, 0, 1'000); },
+         [](Config const& c) { return std::to_string(c.database_pool_overflow); }},
+        {"database.pool_timeout", "seconds to wait for a free connection", "DATABASE_POOL_TIMEOUT", false,
+         [](Config& c, std::string_view v) { return set_duration(c.database_pool_timeout, v, 1, 3'600); },
+         [](Config const& c) { return std::to_string(c.database_pool_timeout.count()); }},
+        {"database.pool_recycle", "seconds after which a connection is replaced", "DATABASE_POOL_RECYCLE", false,
+         [](Config& c, std::string_view v) { return set_duration(c.database_pool_recycle, v, 1, 1'000'000); },
+         [](Config const& c) { return std::to_string(c.database_pool_recycle.count()); }},
+        {"database.statement_timeout_ms", "milliseconds a statement may take", "", false,
+         [](Config& c, std::string_view v) { return set_duration(c.database_statement_timeout, v, 100, 600'000); },
+         [](Config const& c) { return std::to_string(c.database_statement_timeout.count()); }},
+        {"database.slow_query_ms", "milliseconds from which on a statement is logged and counted as slow", "", false,
+         [](Config& c, std::string_view v) { return set_duration(c.database_slow_query, v, 1, 600'000); },
+         [](Config const& c) { return std::to_string(c.database_slow_query.count()); }},
+        {"redis.url", "redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE] or unix:///PATH; not accepted as a flag",
+         "REDIS_URL", true, set_redis_url, [](Config const& c) { return c.redis_url; }},
+        {"redis.connections", "connections to Redis at most", "REDIS_MAX_CONNECTIONS", false,
+         [](Config& c, std::string_view v) { return set_number<std::size_t>(c.redis_connections, v, 1, 10'000); },
+         [](Config const& c) { return std::to_string(c.redis_connections); }},
+        {"redis.timeout_ms", "milliseconds an answer of Redis may take before it counts as none", "", false,
+         [](Config& c, std::string_view v) { return set_duration(c.redis_timeout, v, 1, 1'000); },
+         [](Config const& c) { return std::to_string(c.redis_timeout.count()); }},
         {"dedupe.memory_ids", "newest event ids kept in memory, 20 bytes each; older ones are on disk", "", false,
          [](Config& c, std::string_view v) { return set_number(c.dedupe.memory_ids, v, 1'000u, 1'000'000'000u); },
          [](Config const& c) { return std::to_string(c.dedupe.memory_ids); }},
@@ -343,7 +424,7 @@ std::string_view source_name(Source source)
 Loaded load_config(
     std::map<std::string, std::string> const& flags, char const* const* environment, std::string const& file)
 {
-    std::map<std::string, std::string> variables;
+    Variables variables;
     for (; *environment != nullptr; ++environment) {
         std::string_view const entry = *environment;
         auto const             equals = entry.find('=');
@@ -364,8 +445,7 @@ Loaded load_config(
             origin = {flag->second, Source::flag, flag_of(setting)};
         } else if (auto const own = variables.find(variable); own != variables.end()) {
             origin = {own->second, Source::environment, variable};
-        } else if (auto const alias = variables.find(std::string(setting.alias));
-                   !setting.alias.empty() && alias != variables.end() && !alias->second.empty()) {
+        } else if (auto const alias = find_alias(variables, setting.alias); alias != variables.end()) {
             origin = {alias->second, Source::environment, alias->first};
         } else if (auto const value = from_file.find(key); value != from_file.end()) {
             origin = {value->second.value, Source::file, value->second.place};
@@ -401,12 +481,24 @@ Loaded load_config(
 
 std::size_t worker_count(Config const& config)
 {
-    return config.workers != 0 ? config.workers : std::max(1u, std::thread::hardware_concurrency());
+    constexpr std::size_t beside_a_database = 10;
+    if (config.workers != 0) return config.workers;
+    return uses_postgres(config) ? beside_a_database : std::max(1u, std::thread::hardware_concurrency());
+}
+
+bool uses_postgres(Config const& config) { return !config.database_url.empty(); }
+
+bool uses_redis(Config const& config)
+{
+    if (config.cache_backend == CacheBackend::by_url) return !config.redis_url.empty();
+    return config.cache_backend == CacheBackend::redis;
 }
 
 std::vector<std::string> refusals_to_serve(Config const& config)
 {
     auto refusals = load_producers(config).problems;
+    if (uses_redis(config) && config.redis_url.empty())
+        refusals.push_back("cache.backend is redis, and there is no redis.url (REDIS_URL)");
     if (auto const address = parse_endpoint(config.listen); !address)
         refusals.push_back("listen: '" + config.listen + "' is not HOST:PORT");
     else if (!is_ip_address(address->host))

@@ -6,11 +6,10 @@
 #include "app/exit_codes.hpp"
 #include "app/fault_note.hpp"
 #include "app/producers.hpp"
+#include "app/stores.hpp"
 #include "app/system_clock.hpp"
 #include "base/fault_stack.hpp"
-#include "cache/memory_cache.hpp"
 #include "engine/runner.hpp"
-#include "graph/resident_store.hpp"
 #include "http/api.hpp"
 #include "http/server.hpp"
 #include "telemetry/exporter.hpp"
@@ -63,14 +62,14 @@ public:
         Config const& config, Producers const& producers, log::EventLog& log, files::Directory& ids,
         std::span<std::byte> in_hand, Clock const& clock, asio::signal_set& held)
         : held_(held), config_(config), producers_(producers.all), log_(log), clock_(clock), schemas_(all_processors()),
-          graph_(graph::make_resident_store()),
+          graph_(make_graph(config, clock_)),
           checkpoints_(adapters::open_directory(adapters::checkpoint_path(config.data))),
           engine_({log_, *graph_, schemas_, clock_, checkpoints_.get(), nullptr, in_hand},
                   engine_options(config, producers.shares),
                   [this](std::vector<engine::BlockRef> blocks) { answer(std::move(blocks)); }, {},
                   {.scheduler = nullptr, .watermark = nullptr,
                    .dedupe = std::make_unique<engine::DerivedDedupe>(ids, config.dedupe)}),
-          cache_(config.cache, clock_), answers_(*graph_, config.cache.keys_max != 0 ? &cache_ : nullptr),
+          cache_(make_cache(config, clock_)), answers_(*graph_, cache_.get(), config.cache_ttl),
           rates_(engine_, clock_),
           ingest_(io_, engine_, clock_, rates_, schemas_,
                   [this](engine::BlockRef block) { runner_.submit(std::move(block)); }, producers_,
@@ -324,7 +323,7 @@ private:
     std::unique_ptr<files::Directory>         checkpoints_;
     engine::Engine                            engine_;
     asio::io_context                          io_{1};
-    cache::MemoryCache                        cache_;
+    std::unique_ptr<cache::Cache>             cache_;  // may be null
     cache::Answers                            answers_;
     http::Rates                               rates_;
     http::Ingest                              ingest_;

@@ -1,6 +1,7 @@
 #include "cache/answers.hpp"
 
 #include "base/bytes.hpp"
+#include "cache/lifetime.hpp"
 #include "graph/record_layout.hpp"
 
 #include <set>
@@ -49,28 +50,73 @@ private:
     mutable std::string           stamps_;
 };
 
+// A value: size of the stamps u32, the stamps, the answer.
+Result<std::string> answer_of(Result<std::string> const& value)
+{
+    if (!value) return value.error();
+    std::string_view rest = *value;
+    auto const       size = take_number<std::uint32_t>(rest);
+    return std::string(rest.substr(*size));
+}
+
 }  // namespace
 
-// A value: size of the stamps u32, the stamps, the answer.
 Result<std::string> Answers::get(std::string const& key, bool fresh, Compute const& compute)
 {
     if (cache_ == nullptr) return compute(graph_);
-    if (!fresh)
-        if (auto const value = cache_->get(key))
-            if (auto answer = still_true(*value)) {
-                hits_.fetch_add(1, relaxed);
-                return std::move(*answer);
-            }
+    if (fresh) return answer_of(kept(key, value_of(compute)));
+    if (auto const value = cache_->get(key); value && *value)
+        if (auto answer = still_true(**value)) {
+            hits_.fetch_add(1, relaxed);
+            return std::move(*answer);
+        }
+
+    std::promise<Value>       computed;
+    std::shared_future<Value> earlier;
+    {
+        std::lock_guard const lock(mutex_);
+        auto const [found, is_ours] = under_way_.try_emplace(key, computed.get_future());
+        if (!is_ours) earlier = found->second;
+    }
+    if (earlier.valid()) {
+        shared_.fetch_add(1, relaxed);
+        auto const& value = earlier.get();
+        if (!value) return value.error();
+        // It was begun before this was asked: it need not have seen what was written in between.
+        if (auto answer = still_true(*value)) return std::move(*answer);
+        return answer_of(kept(key, value_of(compute)));
+    }
+    struct Leave {
+        ~Leave()
+        {
+            std::lock_guard const lock(answers.mutex_);
+            answers.under_way_.erase(key);
+        }
+        Answers&           answers;
+        std::string const& key;
+    } const leave{*this, key};
+    auto value = value_of(compute);
+    computed.set_value(value);
+    return answer_of(kept(key, std::move(value)));
+}
+
+Answers::Value Answers::kept(std::string const& key, Value value)
+{
+    if (value) (void)cache_->put(key, *value, lifetime(key, lifetime_));
+    return value;
+}
+
+Answers::Value Answers::value_of(Compute const& compute)
+{
     misses_.fetch_add(1, relaxed);
     TracedReader const reader(graph_);
-    auto               answer = compute(reader);
-    if (!answer) return answer;
+    auto const         answer = compute(reader);
+    if (!answer) return answer.error();
     std::string value;
     append_number<std::uint32_t>(value, static_cast<std::uint32_t>(reader.stamps().size()));
     value += reader.stamps();
     value += *answer;
-    cache_->put(key, std::move(value));
-    return answer;
+    return value;
 }
 
 std::optional<std::string> Answers::still_true(std::string_view value) const

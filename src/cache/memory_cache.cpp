@@ -8,7 +8,7 @@ std::size_t MemoryCache::Entry::bytes() const noexcept
     return key.size() + value.size() + overhead;
 }
 
-std::optional<std::string> MemoryCache::get(std::string_view key)
+Result<std::optional<std::string>> MemoryCache::get(std::string_view key)
 {
     std::lock_guard const lock(mutex_);
     auto const            found = by_key_.find(key);
@@ -22,12 +22,12 @@ std::optional<std::string> MemoryCache::get(std::string_view key)
     return entry->value;
 }
 
-void MemoryCache::put(std::string_view key, std::string value)
+Result<> MemoryCache::put(std::string_view key, std::string_view value, std::chrono::milliseconds lifetime)
 {
+    Entry                 entry{std::string(key), std::string(value), clock_.now() + lifetime};
     std::lock_guard const lock(mutex_);
     if (auto const found = by_key_.find(key); found != by_key_.end()) erase(found->second);
-    Entry entry{std::string(key), std::move(value), clock_.now() + options_.ttl};
-    if (entry.bytes() > options_.bytes_max / 8) return;  // one answer must not push out all others
+    if (entry.bytes() > options_.bytes_max / 8) return {};  // one answer must not push out all others
     bytes_ += entry.bytes();
     entries_.push_front(std::move(entry));
     by_key_.emplace(entries_.front().key, entries_.begin());
@@ -35,6 +35,22 @@ void MemoryCache::put(std::string_view key, std::string value)
         erase(std::prev(entries_.end()));
         ++evicted_;
     }
+    return {};
+}
+
+Result<std::uint64_t> MemoryCache::clear(Pattern const& keys)
+{
+    std::lock_guard const lock(mutex_);
+    std::uint64_t         removed = 0;
+    for (auto entry = entries_.begin(); entry != entries_.end();) {
+        auto const next = std::next(entry);
+        if (keys.matches(entry->key)) {
+            erase(entry);
+            ++removed;
+        }
+        entry = next;
+    }
+    return removed;
 }
 
 void MemoryCache::erase(Entries::iterator entry)
@@ -47,7 +63,7 @@ void MemoryCache::erase(Entries::iterator entry)
 CacheStats MemoryCache::stats() const
 {
     std::lock_guard const lock(mutex_);
-    return {.keys = entries_.size(), .bytes = bytes_, .evicted = evicted_};
+    return {.backend = "memory", .keys = entries_.size(), .bytes = bytes_, .evicted = evicted_};
 }
 
 }  // namespace sluice::cache

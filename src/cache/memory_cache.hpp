@@ -10,18 +10,19 @@
 namespace sluice::cache {
 
 struct MemoryCacheOptions {
-    std::size_t          keys_max{10'000};
-    std::size_t          bytes_max{64u << 20};  // keys, values and what keeping them costs
-    std::chrono::seconds ttl{3600};
+    std::size_t keys_max{10'000};
+    std::size_t bytes_max{64u << 20};  // keys, values and what keeping them costs
 };
 
+// Never fails.
 class MemoryCache final : public Cache {
 public:
     MemoryCache(MemoryCacheOptions options, Clock const& clock) : options_(options), clock_(clock) {}
 
-    std::optional<std::string> get(std::string_view key) override;
-    void                       put(std::string_view key, std::string value) override;
-    CacheStats                 stats() const override;
+    Result<std::optional<std::string>> get(std::string_view key) override;
+    Result<> put(std::string_view key, std::string_view value, std::chrono::milliseconds lifetime) override;
+    Result<std::uint64_t> clear(Pattern const& keys) override;
+    CacheStats            stats() const override;
 
 private:
     struct Entry {

@@ -297,6 +297,51 @@ char const* word(log::Space::Level disk)
 
 char const* word(bool healthy) { return healthy ? "healthy" : "degraded"; }
 
+// Slower while the fallback answers, and nothing else: not a reason to be not ready.
+char const* cache_word(cache::CacheStats const& stats) { return word(!stats.fallback_since); }
+
+// The log, and the store of the graph if that is another one.
+json::object database_json(engine::Engine const& engine, graph::StoreStatus const& store, bool log_works)
+{
+    auto const&  c = engine.counters();
+    bool const   is_up = store.is_up && engine.graph_answers();
+    json::object database{{"status", word(log_works && is_up)},
+                          {"backend", store.backend},
+                          {"latency_ms", mean(engine::get(c.commit_ns), engine::get(c.commits), 1e6)}};
+    if (store.connections_max == 0) return database;
+    auto const error = store.last_error ? json::value(store.last_error->detail) : json::value();
+    database["graph"] = {{"status", word(is_up)},
+                         {"latency_ms", mean(store.query_ns, store.queries, 1e6)},
+                         {"last_error", error},
+                         {"connections", store.connections},
+                         {"connections_in_use", store.connections_in_use},
+                         {"connections_max", store.connections_max},
+                         {"slow_queries", store.slow_queries}};
+    return database;
+}
+
+json::object cache_json(cache::Answers const& answers)
+{
+    auto const stats = answers.stats();
+    auto const counts = answers.counts();
+    auto const hit_rate = counts.hit_rate();
+    auto const megabytes = static_cast<double>(stats.bytes) / 1e6;
+    return {{"status", cache_word(stats)},
+            {"backend", stats.backend},
+            {"has_fallback", stats.has_fallback},
+            {"fallback_since", stats.fallback_since ? json::value(schema::format_datetime(*stats.fallback_since))
+                                                    : json::value()},
+            {"last_error", stats.last_error ? json::value(stats.last_error->detail) : json::value()},
+            {"hit_rate", hit_rate},
+            {"total_keys", stats.keys},
+            {"memory_usage_mb", megabytes},
+            {"stats",
+             {{"hit_rate", hit_rate}, {"total_keys", stats.keys}, {"hits", counts.hits}, {"misses", counts.misses},
+              {"shared", counts.shared}, {"memory_mb", megabytes}, {"evicted", stats.evicted},
+              {"errors", stats.errors}, {"corrupt", stats.corrupt}, {"fallbacks", stats.fallbacks},
+              {"clients", stats.clients}, {"connections", stats.connections}}}};
+}
+
 }  // namespace
 
 void Api::ready(Request&, Reply reply)
@@ -304,7 +349,8 @@ void Api::ready(Request&, Reply reply)
     auto const checks = check(deps_.engine, draining_);
     auto       response = answer(
         json::object{{"status", checks.ready() ? "ready" : "degraded"},
-                           {"checks", {{"database", word(checks.database)}, {"cache", "healthy"},
+                           {"checks", {{"database", word(checks.database && deps_.engine.graph_answers())},
+                                       {"cache", cache_word(deps_.answers.stats())},
                                        {"event_pipeline", word(checks.pipeline)}}},
                            {"timestamp", schema::format_datetime(deps_.clock.wall())}},
         checks.ready() ? 200 : 503);
@@ -324,12 +370,7 @@ Response Api::detailed(engine::LaneStats const& lanes) const
 {
     auto const checks = check(deps_.engine, draining_);
     auto const  space = deps_.engine.space();
-    auto const& c = deps_.engine.counters();
     auto const uptime = std::chrono::duration_cast<std::chrono::seconds>(deps_.clock.now() - started_).count();
-    auto const kept = deps_.answers.stats();
-    auto const answered = deps_.answers.counts();
-    auto const hit_rate = mean(answered.hits, answered.hits + answered.misses, 1);
-    auto const megabytes = static_cast<double>(kept.bytes) / 1e6;
     auto const letters = deps_.engine.dead_letters().stats();
     json::array reasons;
     if (letters.is_full) reasons.emplace_back("dead_letters_full");
@@ -338,20 +379,13 @@ Response Api::detailed(engine::LaneStats const& lanes) const
     if (!lanes.stuck.empty()) reasons.emplace_back("lanes_stuck");
     bool const is_well = reasons.empty();
     return answer(json::object{
-        {"status", word(checks.ready() && is_well)},
+        {"status", word(checks.ready() && is_well && !deps_.answers.stats().fallback_since)},
         {"uptime_seconds", uptime},
         {"version", options_.version},
         {"environment", options_.environment},
         {"dependencies",
-         {{"database",
-           {{"status", word(checks.database && deps_.engine.graph_answers())}, {"backend", "embedded"},
-            {"latency_ms", mean(engine::get(c.commit_ns), engine::get(c.commits), 1e6)}}},
-          {"cache",
-           {{"status", "healthy"}, {"backend", deps_.answers.keeps() ? "memory" : "none"}, {"has_fallback", false},
-            {"hit_rate", hit_rate}, {"total_keys", kept.keys}, {"memory_usage_mb", megabytes},
-            {"stats",
-             {{"hit_rate", hit_rate}, {"total_keys", kept.keys}, {"hits", answered.hits},
-              {"misses", answered.misses}, {"memory_mb", megabytes}}}}},
+         {{"database", database_json(deps_.engine, deps_.graph.status(), checks.database)},
+          {"cache", cache_json(deps_.answers)},
           {"disk",
            {{"status", word(space.level)}, {"free_bytes", space.free_bytes}, {"has_reserve", space.has_reserve}}},
           {"event_pipeline",

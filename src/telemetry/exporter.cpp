@@ -164,6 +164,54 @@ void add_containment(Families& f, engine::Engine const& engine, engine::LaneStat
     f.gauge("sluice_workers", "Workers wanted.", {{num(engine.workers())}});
 }
 
+void add_cache(Families& f, cache::Answers const& answers)
+{
+    auto const num = [](std::uint64_t n) { return static_cast<double>(n); };
+    auto const counts = answers.counts();
+    auto const stats = answers.stats();
+    f.counter("sluice_cache_lookups_total",
+              "Answers asked for: kept and still true, computed, or waited for while somebody computed the same.",
+              {{num(counts.hits), "hit"}, {num(counts.misses), "miss"}, {num(counts.shared), "shared"}}, "result");
+    f.gauge("sluice_cache_backend", "1 for what keeps answers now.", {{1, std::string(stats.backend)}}, "backend");
+    f.gauge("sluice_cache_fallback_active", "1 while memory answers instead of Redis.",
+            {{stats.fallback_since ? 1.0 : 0.0}});
+    f.counter("sluice_cache_fallbacks_total", "How often it came to that since the start.", {{num(stats.fallbacks)}});
+    f.gauge("sluice_cache_keys", "Keys of the backend; in Redis all of the database.", {{num(stats.keys)}});
+    f.gauge("sluice_cache_bytes", "Bytes it takes; of Redis all that the server does.", {{num(stats.bytes)}});
+    f.counter("sluice_cache_evictions_total", "Answers that had to go for others; in Redis any keys.",
+              {{num(stats.evicted)}});
+    f.gauge("sluice_cache_clients", "Clients of the Redis, this one's connections included.", {{num(stats.clients)}});
+    f.gauge("sluice_cache_connections", "Connections of this server to it.", {{num(stats.connections)}});
+    f.counter("sluice_cache_calls_total", "Round trips to it.", {{num(stats.calls)}});
+    f.counter("sluice_cache_seconds_total", "How long they took.", {{seconds(stats.call_ns)}});
+    f.counter("sluice_cache_errors_total", "Calls it did not answer, or refused.", {{num(stats.errors)}});
+    f.counter("sluice_cache_corrupt_total", "Values in it that were not what had been put.", {{num(stats.corrupt)}});
+}
+
+}  // namespace
+
+namespace {
+
+// Of a store in memory most of it stays 0.
+void add_graph_store(Families& f, graph::StoreStatus const& store)
+{
+    auto const num = [](std::uint64_t n) { return static_cast<double>(n); };
+    f.gauge("sluice_graph_up", "1 while the graph store answers.", {{num(store.is_up), std::string(store.backend)}},
+            "backend");
+    f.gauge("sluice_graph_connections", "Connections to its server.", {{num(store.connections)}});
+    f.gauge("sluice_graph_connections_in_use", "Those that somebody uses.", {{num(store.connections_in_use)}});
+    f.gauge("sluice_graph_connections_max", "How many there may be.", {{num(store.connections_max)}});
+    f.counter("sluice_graph_connects_total", "Connections made.", {{num(store.connected)}});
+    f.counter("sluice_graph_connections_lost_total", "Connections that broke.", {{num(store.lost)}});
+    f.counter("sluice_graph_queries_total", "Statements.", {{num(store.queries)}});
+    f.counter("sluice_graph_query_seconds_total", "Time spent waiting for them.", {{seconds(store.query_ns)}});
+    f.counter("sluice_graph_slow_queries_total", "Statements that took longer than database.slow_query_ms.",
+              {{num(store.slow_queries)}});
+    f.counter("sluice_graph_transactions_total", "Transactions that applied events.", {{num(store.transactions)}});
+    f.counter("sluice_graph_unknown_commits_total", "Commits whose answer was lost; each was looked up afterwards.",
+              {{num(store.unknown_commits)}});
+}
+
 }  // namespace
 
 std::string metrics_text(
@@ -259,10 +307,11 @@ std::string metrics_text(
     f.counter("sluice_worker_busy_seconds_total", "Time workers spent on micro-batches.",
               {{seconds(engine::get(c.work_ns))}});
     f.counter("sluice_worker_batches_total", "Micro-batches.", {{num(engine::get(c.batches))}});
+    add_graph_store(f, graph.status());
     auto const checkpoints = engine.checkpoints();
     f.counter("sluice_checkpoints_total", "Checkpoints since the start.",
               {{num(checkpoints.written), "written"}, {num(checkpoints.failed), "failed"}}, "result");
-    f.gauge("sluice_checkpoint_sequence", "The log up to here is in the last checkpoint; a restart folds what follows.",
+    f.gauge("sluice_checkpoint_sequence", "The log up to here is in the last checkpoint, or in the store; a restart goes on from there.",
             {{num(number(checkpoints.position))}});
     f.gauge("sluice_checkpoint_bytes", "Size of the last checkpoint.", {{num(checkpoints.bytes)}});
     f.gauge("sluice_checkpoint_seconds", "How long the last checkpoint took.", {{seconds(checkpoints.nanoseconds)}});
@@ -286,13 +335,7 @@ std::string metrics_text(
              {live(Kind::entity), "entity"}},
             "kind");
     f.gauge("sluice_tombstones", "Tombstones of records and repositories.", {{num(counts.tombstones)}});
-    auto const answered = answers.counts();
-    auto const kept = answers.stats();
-    f.counter("sluice_cache_lookups_total", "Answers asked of the cache; one that was no longer true is a miss.",
-              {{num(answered.hits), "hit"}, {num(answered.misses), "miss"}}, "result");
-    f.gauge("sluice_cache_keys", "Answers in the cache.", {{num(kept.keys)}});
-    f.gauge("sluice_cache_bytes", "Bytes they take.", {{num(kept.bytes)}});
-    f.counter("sluice_cache_evictions_total", "Answers that had to go for others.", {{num(kept.evicted)}});
+    add_cache(f, answers);
     f.counter("sluice_http_requests_total", "Requests handled.", {{num(http.requests)}});
     f.gauge("sluice_http_connections", "Open connections.", {{num(http.connections)}});
     f.counter("sluice_http_answers_cut_total", "Connections closed since their clients read too slowly.",

@@ -11,6 +11,8 @@ import unittest
 
 SLUICE = os.path.abspath(sys.argv.pop(1))
 KEY = "0123456789abcdef0123456789abcdef"
+DOCUMENTS_VARIABLES = ("INTERNAL_API_KEY", "ENVIRONMENT", "CACHE_BACKEND", "CACHE_DEFAULT_TTL", "CACHE_MAX_MEMORY_SIZE",
+                       "REDIS_URL", "REDIS_TTL", "REDIS_MAX_CONNECTIONS")
 # A value for every setting that is not its default.
 CHANGED = {
     "listen": "127.0.0.1:8000", "data": "it's \"here\"\\", "workers": "3", "http.hosts": "a.example,b.example",
@@ -18,7 +20,8 @@ CHANGED = {
     "queue.tier_limits": "80,80,80,80", "queue.producer_share": "50", "queue.wait_ms": "0", "log.reserve_bytes": "0",
     "log.low_water_bytes": "1", "log.reserve_file_bytes": "1048576", "checkpoint.events": "1000",
     "checkpoint.interval": "7", "checkpoint.bytes_per_second": "1048576", "cache.max_keys": "0",
-    "cache.max_bytes": "65536", "cache.ttl": "60",
+    "cache.max_bytes": "65536", "cache.ttl": "60", "cache.backend": "memory", "redis.connections": "7",
+    "redis.timeout_ms": "20",
     "dedupe.memory_ids": "5000", "dead_letter.max_events": "7", "dead_letter.max_bytes": "1048576",
     "dead_letter.park": "a.b,c.d", "parked.max_events": "9", "conviction.formula": "additive",
     "environment": "007",
@@ -39,7 +42,7 @@ class Verbs(unittest.TestCase):
 
     def run_sluice(self, *words, program=SLUICE, user=None, **environment):
         clean = {name: value for name, value in os.environ.items()
-                 if not name.startswith("SLUICE_") and name not in ("INTERNAL_API_KEY", "ENVIRONMENT")}
+                 if not name.startswith("SLUICE_") and name not in DOCUMENTS_VARIABLES}
         return subprocess.run([program, *words], cwd=self.directory.name, env={**clean, **environment}, timeout=60,
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, user=user)
 
@@ -55,7 +58,7 @@ class Verbs(unittest.TestCase):
 class Config(Verbs):
     def test_show_prints_a_file_that_says_the_same(self):
         settings = self.show("config", "show")
-        self.assertEqual(set(settings) - {"key", "key_file", "keys_file"}, set(CHANGED))
+        self.assertEqual(set(settings) - {"key", "key_file", "keys_file", "redis.url"}, set(CHANGED))
         key_file = self.write("key", KEY + "\n")
         variables = {"SLUICE_" + key.upper().replace(".", "_"): value
                      for key, value in {**CHANGED, "key_file": key_file, "keys_file": "keys"}.items()}
@@ -82,6 +85,29 @@ class Config(Verbs):
         self.write("sluice.toml", 'key = "%s"\n' % KEY)
         for words in ((), ("--origin",), ("--json",)):
             self.assertNotIn(KEY, self.output("config", "show", *words))
+
+    def test_a_redis_is_used_where_it_is_named_and_its_password_is_never_shown(self):
+        url = "redis://:hunter2@cache:6379/1"
+        for words in ((), ("--origin",), ("--json",)):
+            self.assertNotIn("hunter2", self.output("config", "show", *words, REDIS_URL=url))
+        self.assertEqual(self.show("config", "show", REDIS_URL=url)["redis.url"]["value"], "********")
+        check = ("config", "check")
+        self.assertEqual(self.output(*check, INTERNAL_API_KEY=KEY, REDIS_URL=url), "ok\n")
+        self.assertEqual(self.output(*check, INTERNAL_API_KEY=KEY, REDIS_URL=url, CACHE_BACKEND="memory"), "ok\n")
+        refused = self.run_sluice(*check, INTERNAL_API_KEY=KEY, CACHE_BACKEND="redis")
+        self.assertEqual(refused.returncode, 2)
+        self.assertIn("there is no redis.url", refused.stdout + refused.stderr)
+        for bad in ("rediss://:hunter2@cache", "redis://:hunter2@cache/x", "hunter2"):
+            refused = self.run_sluice(*check, INTERNAL_API_KEY=KEY, REDIS_URL=bad)
+            self.assertEqual(refused.returncode, 2)
+            self.assertIn("redis.url (environment REDIS_URL)", refused.stdout + refused.stderr)
+            self.assertNotIn("hunter2", refused.stdout + refused.stderr)
+
+    def test_of_two_names_of_the_documents_the_first_counts(self):
+        ttl = lambda **environment: self.show("config", "show", **environment)["cache.ttl"]
+        self.assertEqual(ttl(REDIS_TTL="70")["value"], "70")
+        self.assertEqual(ttl(REDIS_TTL="70", CACHE_DEFAULT_TTL="80")["value"], "80")
+        self.assertEqual(ttl(REDIS_TTL="70", CACHE_DEFAULT_TTL="")["name"], "REDIS_TTL")
 
     def test_origin_says_where_each_value_comes_from(self):
         self.write("sluice.toml", "workers = 1\n\n[queue]\ncapacity = 100\nbytes = 2097152\n")

@@ -82,6 +82,123 @@ TEST_F(CachedAnswers, AreNotComputedTwice)
     EXPECT_EQ(answers_.counts().misses, 3u);
 }
 
+// A computation that is held until it is let go.
+class Gate {
+public:
+    void open() { opened_.set_value(); }
+    void wait() { is_open_.wait(); }
+
+private:
+    std::promise<void>       opened_;
+    std::shared_future<void> is_open_{opened_.get_future().share()};
+};
+
+// Asks for the same on many threads; returns once all but one of them wait for that one.
+class Crowd {
+public:
+    using Ask = std::function<Result<std::string>()>;
+
+    Crowd(Answers const& answers, std::size_t size, Ask const& ask)
+    {
+        for (std::size_t i = 0; i < size; ++i) answers_.push_back(std::async(std::launch::async, ask));
+        while (answers.counts().shared < size - 1) std::this_thread::yield();
+    }
+    std::vector<std::future<Result<std::string>>>& answers() { return answers_; }
+
+private:
+    std::vector<std::future<Result<std::string>>> answers_;
+};
+
+TEST_F(CachedAnswers, AreComputedOnceForAllWhoAskAtTheSameTime)
+{
+    Gate             gate;
+    std::atomic<int> computed{0};
+    Crowd            crowd(answers_, 8, [&] {
+        return answers_.get("k", false, [&](auto const&) -> Result<std::string> {
+            gate.wait();
+            return std::to_string(++computed);
+        });
+    });
+    EXPECT_EQ(answers_.get("other", false, [](auto const&) { return std::string("at once"); }).value(), "at once");
+    gate.open();
+    for (auto& answer : crowd.answers()) EXPECT_EQ(answer.get().value(), "1");
+    EXPECT_EQ(computed, 1);
+    EXPECT_EQ(answers_.counts().misses, 2u);
+    EXPECT_EQ(answers_.counts().shared, 7u);
+}
+
+TEST_F(CachedAnswers, AreNotSharedWithWhoWantsAFreshOne)
+{
+    Gate             gate;
+    std::atomic<int> computed{0};
+    auto const       ask = [&](bool fresh) {
+        return answers_.get("k", fresh, [&](auto const&) -> Result<std::string> {
+            if (!fresh) gate.wait();
+            return std::to_string(++computed);
+        });
+    };
+    Crowd crowd(answers_, 2, [&] { return ask(false); });
+    EXPECT_EQ(ask(true).value(), "1");
+    gate.open();
+    for (auto& answer : crowd.answers()) EXPECT_EQ(answer.get().value(), "2");
+}
+
+TEST_F(CachedAnswers, ThatFailedAreErrorsToAllWhoWaitedAndAreComputedAgain)
+{
+    Gate  gate;
+    Crowd crowd(answers_, 4, [&] {
+        return answers_.get("k", false, [&](auto const&) -> Result<std::string> {
+            gate.wait();
+            return Error{Errc::unavailable, "away", ""};
+        });
+    });
+    gate.open();
+    for (auto& answer : crowd.answers()) EXPECT_EQ(answer.get().error().reason, "away");
+    EXPECT_EQ(answers_.get("k", false, [](auto const&) { return std::string("well"); }).value(), "well");
+}
+
+TEST_F(CachedAnswers, WhoseComputationThrowsStrandNobody)
+{
+    Gate  gate;
+    Crowd crowd(answers_, 4, [&] {
+        return answers_.get("k", false, [&](auto const&) -> Result<std::string> {
+            gate.wait();
+            throw std::runtime_error("out of luck");
+        });
+    });
+    gate.open();
+    for (auto& answer : crowd.answers()) EXPECT_THROW((void)answer.get(), std::exception);
+    EXPECT_EQ(answers_.get("k", false, [](auto const&) { return std::string("well"); }).value(), "well");
+}
+
+// The one who computes began before the write; who asks after it must not be given what was before.
+TEST_F(CachedAnswers, AreNotSharedWithWhoAskedAfterAWriteTheyDoNotKnow)
+{
+    run(store_, {relate(1, 1, did(0), "r", {.other = did(1)})});
+    Gate               go_on;
+    std::atomic<int>   computed{0};
+    std::promise<void> has_read;
+    auto const         ask = [&] {
+        return answers_.get("k", false, [&](graph::GraphReader const& graph) -> Result<std::string> {
+            auto text = neighbors_text(graph, did(0));
+            if (++computed == 1) {
+                has_read.set_value();
+                go_on.wait();
+            }
+            return text;
+        });
+    };
+    auto first = std::async(std::launch::async, ask);
+    has_read.get_future().wait();
+    run(store_, {relate(2, 2, did(0), "r", {.other = did(1), .strength = 80})});
+    auto second = std::async(std::launch::async, ask);
+    while (answers_.counts().shared < 1) std::this_thread::yield();
+    go_on.open();
+    EXPECT_NE(first.get().value(), second.get().value());
+    EXPECT_EQ(computed, 2);
+    EXPECT_EQ(ask().value(), neighbors_text(store_, did(0)));
+}
+
 TEST_F(CachedAnswers, WithoutACacheAreComputed)
 {
     Answers none(store_, nullptr);
@@ -211,7 +328,8 @@ TEST_F(CachedAnswers, EqualTheComputedOnesWhileOthersWrite)
         });
     auto const text = [](graph::GraphReader const& graph, std::string const& of) {
         std::string all;
-        for (auto const& record : graph.relationships_of(of).value()) all += std::to_string(number(record->sequence)) + ' ';
+        for (auto const& record : graph.relationships_of(of).value())
+            all += std::to_string(number(record->sequence)) + ' ';
         return all;
     };
     std::mt19937 random(9);
