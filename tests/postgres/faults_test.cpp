@@ -22,14 +22,6 @@ std::string const alice = "did:plc:alice", bob = "did:plc:bob";
 Step a(std::uint64_t sequence) { return relate(sequence, 0, alice, "a"); }
 Step b(std::uint64_t sequence) { return relate(sequence, 0, alice, "b"); }
 
-std::unique_ptr<GraphStore> begun(PostgresOptions const& options)
-{
-    auto store = open_postgres_graph(options, real_clock);
-    if (auto const begun = store->positions()->begin(); !begun) ADD_FAILURE() << begun.error().detail;
-    store->positions()->open();
-    return store;
-}
-
 Clock::Mono now() { return real_clock.now(); }
 
 // The quiet server behind a proxy.
