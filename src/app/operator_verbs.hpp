@@ -34,6 +34,7 @@ void add_parked_verbs(OperatorVerbs& verbs);
 void add_job_verbs(OperatorVerbs& verbs);
 void add_control_verbs(OperatorVerbs& verbs);
 void add_event_verbs(OperatorVerbs& verbs);
+void add_cache_verbs(OperatorVerbs& verbs);
 void add_lane_list(OperatorVerbs& verbs, CLI::App* lane);
 
 // Prints the body, or gives what was parsed of it to `show`; the exit code.

@@ -18,6 +18,7 @@
 #include <boost/asio/post.hpp>
 #include <boost/asio/signal_set.hpp>
 #include <boost/asio/steady_timer.hpp>
+#include <boost/json.hpp>
 #include <spdlog/spdlog.h>
 
 #include <csignal>
@@ -77,7 +78,7 @@ public:
           tail_(io_, log_, clock_, {.readers_max = config.http_streams_max}),
           api_({engine_, log_, *graph_, answers_, clock_, rates_, ingest_, background_, reads_, tail_, schemas_,
                 [this](engine::BlockRef block) { runner_.submit(std::move(block)); },
-                [this] { runner_.wake_appender(); }, [this] { return metrics(); }},
+                [this] { runner_.wake_appender(); }, [this] { return metrics(); }, tell_cleared},
                api_options(config, producers_)),
           server_(io_, clock_, {},
                   {.on_head = [this](http::Request const& head) { return api_.on_head(head); },
@@ -297,6 +298,13 @@ private:
         server_.stop_accepting();
         deadline_.expires_after(std::chrono::milliseconds(300));
         deadline_.async_wait([this](boost::system::error_code) { end(); });
+    }
+
+    static void tell_cleared(std::string_view by, std::string_view pattern, std::uint64_t removed)
+    {
+        // Quoted, so that a pattern cannot look like another line.
+        auto const quoted = boost::json::serialize(boost::json::string_view(pattern));
+        spdlog::info("cache cleared by={} pattern={} removed={}", by, quoted, removed);
     }
 
     static void log_trouble(char const* what, Error const* error)

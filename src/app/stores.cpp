@@ -49,6 +49,7 @@ private:
         std::condition_variable_any never;
         std::unique_lock            lock(mutex);
         while (!stop.stop_requested()) {
+            tell_changes();  // only tending brings Redis back: nothing is missed
             cache_.tend();
             tell_changes();
             never.wait_for(lock, stop, std::chrono::seconds(1), [] { return false; });

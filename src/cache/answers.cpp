@@ -4,7 +4,7 @@
 #include "cache/lifetime.hpp"
 #include "graph/record_layout.hpp"
 
-#include <set>
+#include <unordered_set>
 
 namespace sluice::cache {
 namespace {
@@ -45,9 +45,9 @@ private:
         return stamp;
     }
 
-    graph::GraphReader const&     graph_;
-    mutable std::set<std::string> seen_;
-    mutable std::string           stamps_;
+    graph::GraphReader const&               graph_;
+    mutable std::unordered_set<std::string> seen_;
+    mutable std::string                     stamps_;
 };
 
 // A value: size of the stamps u32, the stamps, the answer.

@@ -53,6 +53,8 @@ std::span<Api::Route const> Api::routes()
         {"/internal/jobs/resume", Method::post, operators, &Api::resume_job, control_max},
         {"/internal/controls", Method::get, key, &Api::controls},
         {"/internal/controls", Method::post, operators, &Api::control, control_max},
+        {"/internal/cache", Method::get, key, &Api::cache},
+        {"/internal/cache/clear", Method::post, operators, &Api::clear_cache, control_max},
         {"/health", Method::get, open, &Api::health},
         {"/health/ready", Method::get, open, &Api::ready},
         {"/health/detailed", Method::get, status, &Api::detailed},
@@ -128,6 +130,7 @@ Api::Api(Deps deps, ApiOptions options)
     : deps_(std::move(deps)), options_(std::move(options)), started_(deps_.clock.now()),
       operations_({deps_.engine, deps_.log, deps_.graph, deps_.schemas, deps_.clock, deps_.background,
                    options_.producers, deps_.submit}),
+      cache_operations_({deps_.answers, deps_.background, options_.producers, deps_.cache_cleared}),
       inspection_({deps_.engine, deps_.log, deps_.graph, deps_.schemas, deps_.clock, deps_.background,
                    deps_.wake_appender})
 {
@@ -269,6 +272,9 @@ void Api::resume_job(Request& r, Reply reply) { operations_.resume_job(r, std::m
 void Api::controls(Request& r, Reply reply) { operations_.controls(r, std::move(reply)); }
 void Api::control(Request& r, Reply reply) { operations_.control(r, std::move(reply)); }
 
+void Api::cache(Request& r, Reply reply) { cache_operations_.show(r, std::move(reply)); }
+void Api::clear_cache(Request& r, Reply reply) { cache_operations_.clear(r, std::move(reply)); }
+
 void Api::health(Request&, Reply reply)
 {
     reply(answer(json::object{{"status", "healthy"}, {"timestamp", schema::format_datetime(deps_.clock.wall())}}));
@@ -297,9 +303,6 @@ char const* word(log::Space::Level disk)
 
 char const* word(bool healthy) { return healthy ? "healthy" : "degraded"; }
 
-// Slower while the fallback answers, and nothing else: not a reason to be not ready.
-char const* cache_word(cache::CacheStats const& stats) { return word(!stats.fallback_since); }
-
 // The log, and the store of the graph if that is another one.
 json::object database_json(engine::Engine const& engine, graph::StoreStatus const& store, bool log_works)
 {
@@ -320,37 +323,16 @@ json::object database_json(engine::Engine const& engine, graph::StoreStatus cons
     return database;
 }
 
-json::object cache_json(cache::Answers const& answers)
-{
-    auto const stats = answers.stats();
-    auto const counts = answers.counts();
-    auto const hit_rate = counts.hit_rate();
-    auto const megabytes = static_cast<double>(stats.bytes) / 1e6;
-    return {{"status", cache_word(stats)},
-            {"backend", stats.backend},
-            {"has_fallback", stats.has_fallback},
-            {"fallback_since", stats.fallback_since ? json::value(schema::format_datetime(*stats.fallback_since))
-                                                    : json::value()},
-            {"last_error", stats.last_error ? json::value(stats.last_error->detail) : json::value()},
-            {"hit_rate", hit_rate},
-            {"total_keys", stats.keys},
-            {"memory_usage_mb", megabytes},
-            {"stats",
-             {{"hit_rate", hit_rate}, {"total_keys", stats.keys}, {"hits", counts.hits}, {"misses", counts.misses},
-              {"shared", counts.shared}, {"memory_mb", megabytes}, {"evicted", stats.evicted},
-              {"errors", stats.errors}, {"corrupt", stats.corrupt}, {"fallbacks", stats.fallbacks},
-              {"clients", stats.clients}, {"connections", stats.connections}}}};
-}
-
 }  // namespace
 
 void Api::ready(Request&, Reply reply)
 {
     auto const checks = check(deps_.engine, draining_);
+    auto const cached = deps_.answers.stats();
     auto       response = answer(
         json::object{{"status", checks.ready() ? "ready" : "degraded"},
                            {"checks", {{"database", word(checks.database && deps_.engine.graph_answers())},
-                                       {"cache", cache_word(deps_.answers.stats())},
+                                       {"cache", word(!is_degraded(cached))},
                                        {"event_pipeline", word(checks.pipeline)}}},
                            {"timestamp", schema::format_datetime(deps_.clock.wall())}},
         checks.ready() ? 200 : 503);
@@ -379,13 +361,13 @@ Response Api::detailed(engine::LaneStats const& lanes) const
     if (!lanes.stuck.empty()) reasons.emplace_back("lanes_stuck");
     bool const is_well = reasons.empty();
     return answer(json::object{
-        {"status", word(checks.ready() && is_well && !deps_.answers.stats().fallback_since)},
+        {"status", word(checks.ready() && is_well && !is_degraded(deps_.answers.stats()))},
         {"uptime_seconds", uptime},
         {"version", options_.version},
         {"environment", options_.environment},
         {"dependencies",
          {{"database", database_json(deps_.engine, deps_.graph.status(), checks.database)},
-          {"cache", cache_json(deps_.answers)},
+          {"cache", to_json(deps_.answers)},
           {"disk",
            {{"status", word(space.level)}, {"free_bytes", space.free_bytes}, {"has_reserve", space.has_reserve}}},
           {"event_pipeline",

@@ -5,6 +5,7 @@
 #include "engine/engine.hpp"
 #include "graph/conviction.hpp"
 #include "http/background.hpp"
+#include "http/cache_operations.hpp"
 #include "http/ingest.hpp"
 #include "http/inspection.hpp"
 #include "http/operations.hpp"
@@ -46,6 +47,7 @@ public:
         std::function<void(engine::BlockRef)> submit;  // as Operations has it
         std::function<void()>        wake_appender;    // as Inspection has it
         std::function<std::string()> metrics;  // the text of /metrics
+        CacheOperations::Told        cache_cleared;
     };
 
     Api(Deps deps, ApiOptions options);
@@ -83,6 +85,8 @@ private:
     void resume_job(Request& request, Reply reply);
     void controls(Request& request, Reply reply);
     void control(Request& request, Reply reply);
+    void cache(Request& request, Reply reply);
+    void clear_cache(Request& request, Reply reply);
     void health(Request& request, Reply reply);
     void ready(Request& request, Reply reply);
     void detailed(Request& request, Reply reply);
@@ -99,6 +103,7 @@ private:
     ApiOptions const  options_;
     Clock::Mono const started_;
     Operations        operations_;
+    CacheOperations   cache_operations_;
     Inspection        inspection_;
     bool              draining_{false};
 };

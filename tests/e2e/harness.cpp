@@ -381,7 +381,7 @@ Server::Server(ServerOptions options) : options_(std::move(options))
 {
     std::vector<std::string> arguments{
         binary(), "serve", "--listen", options_.listen, "--data", options_.data.string()};
-    Environment environment;
+    auto environment = options_.environment;
     if (options_.key_file) {
         arguments.insert(arguments.end(), {"--key-file", key_file(options_.data)});
     } else {

@@ -152,6 +152,7 @@ struct ServerOptions {
     std::string              listen{"127.0.0.1:0"};
     std::vector<std::string> flags{};
     bool                     key_file{true};  // else the key comes by INTERNAL_API_KEY
+    Environment              environment{};
 };
 
 // `sluice serve`, ready to answer.

@@ -19,9 +19,12 @@ public:
 };
 inline RealClock const real_clock;
 
+// With more patience than a server has, since the machine does other things as well.
 inline adapters::RedisCacheOptions options_of(std::string const& url, std::string epoch = "e1")
 {
-    return {.address = adapters::RedisAddress::parse(url).value(), .epoch = std::move(epoch)};
+    using namespace std::chrono_literals;
+    return {.address = adapters::RedisAddress::parse(url).value(), .epoch = std::move(epoch),
+            .timeouts = {.connect = 10s, .answer = 10s}};
 }
 
 // As the caches name it there.
