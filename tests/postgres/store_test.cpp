@@ -50,8 +50,9 @@ std::vector<ApplyResult> run_all(GraphStore& store, std::vector<std::vector<Step
         }
         runs.push_back(events[i]);
     }
-    return store.apply_all(
-        runs, [&](Event const& event, RecordView const&) { return Result<Effects>(effects_of(*steps[event.sequence])); });
+    return store.apply_all(runs, [&](Event const& event, RecordView const&) -> Result<Effects> {
+        return effects_of(*steps[event.sequence]);
+    });
 }
 
 TEST_F(PostgresGraph, AppliesNothingUntilItIsOpened)
@@ -120,9 +121,10 @@ TEST_F(PostgresGraph, AnEventPostgresCannotStoreHarmsNoOther)
         SCOPED_TRACE(key.substr(0, 8));
         auto const first = sequence;
         auto const results = run_all(
-            *store, {{relate(first + 1, 0, bob, "a"), relate(first + 2, 0, bob, "b")},
-                     {relate(first + 3, 0, alice, "a"), relate(first + 4, 0, alice, key), relate(first + 5, 0, alice, "b")},
-                     {relate(first + 6, 0, carol, "a")}});
+            *store,
+            {{relate(first + 1, 0, bob, "a"), relate(first + 2, 0, bob, "b")},
+             {relate(first + 3, 0, alice, "a"), relate(first + 4, 0, alice, key), relate(first + 5, 0, alice, "b")},
+             {relate(first + 6, 0, carol, "a")}});
         sequence += 6;
         EXPECT_FALSE(results[0].error);
         EXPECT_EQ(results[0].outcomes, (std::vector{applied, applied}));
