@@ -22,14 +22,6 @@ std::string const alice = "did:plc:alice", bob = "did:plc:bob";
 Step a(std::uint64_t sequence) { return relate(sequence, 0, alice, "a"); }
 Step b(std::uint64_t sequence) { return relate(sequence, 0, alice, "b"); }
 
-std::unique_ptr<GraphStore> begun(PostgresOptions const& options)
-{
-    auto store = open_postgres_graph(options, real_clock);
-    if (auto const begun = store->positions()->begin(); !begun) ADD_FAILURE() << begun.error().detail;
-    store->positions()->open();
-    return store;
-}
-
 Clock::Mono now() { return real_clock.now(); }
 
 // The quiet server behind a proxy.
@@ -142,6 +134,34 @@ TEST_F(PostgresFaults, TheEndOfAnAccountWhoseCommitIsLostCountsOnce)
         EXPECT_EQ(proxy.counts().swallowed + proxy.counts().reset_before, happened ? 1u : 2u);
         expect_as(steps);
     }
+}
+
+// Its connection is lost while the server still works on it.
+TEST_F(PostgresFaults, ACommitThatIsStillOnItsWayCountsOnce)
+{
+    ASSERT_NO_FATAL_FAILURE(begin());
+    auto const table = "sluice_g" + std::to_string(*options.generation) + ".relationship";
+    auto const waiting = [&] {
+        return quiet_server().exec(
+            "select count(*) from pg_stat_activity "
+            "where wait_event_type = 'Lock' and query like '%writer set commits%'");
+    };
+    std::thread holder(
+        [&] { quiet_server().exec("begin; lock " + table + " in share mode; select pg_sleep(1.5); commit"); });
+    while (quiet_server().exec("select count(*) from pg_locks where mode = 'ShareLock' and relation is not null and "
+                               "relation = '" + table + "'::regclass") == "0\n")
+        std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    std::thread breaker([&] {
+        for (int i = 0; i < 400 && waiting() == "0\n"; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(5));
+        proxy.reset_all();
+    });
+    auto const result = apply({a(1)});
+    holder.join();
+    breaker.join();
+    EXPECT_EQ(proxy.counts().reset, 1u);
+    EXPECT_EQ(store->status().unknown_commits, 1u);
+    EXPECT_FALSE(result.error) << result.error->detail;
+    expect_as({a(1)});
 }
 
 TEST_F(PostgresFaults, ComesToTheSameThoughConnectionsBreakAnywhere)

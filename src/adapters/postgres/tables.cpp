@@ -143,20 +143,16 @@ std::string write_sql(std::string const& schema, std::size_t set)
     return sql + " select commits from mine";
 }
 
-std::string const in_repository = "tenant = 0 and uri >= $1 and uri < $3 and (uri = $1 or uri >= $2)";
+// The next records of a repository: from $1 on, of those at $2 or between $3 and $4, at most $5.
+std::string next_of_repository(std::string const& columns, std::string const& table, std::string const& condition)
+{
+    return "select " + columns + " from " + table +
+           " where tenant = 0 and uri >= $1 and uri < $4 and (uri = $2 or uri >= $3)" + condition +
+           " order by uri limit $5";
+}
 
 // Revisions are unsigned: with the top bit turned over they compare as signed numbers do.
 std::string ordered(std::string const& rev) { return '(' + rev + " # (-9223372036854775808))"; }
-
-std::string repository_guard_sql(std::string const& schema)
-{
-    std::vector<std::string> parts;
-    for (auto const& table : all_tables)
-        parts.push_back(
-            "select max" + ordered("rev") + ", max(version) from " + schema + std::string(table.name) + " where " +
-            in_repository);
-    return "select max(r) # (-9223372036854775808), max(v) from (" + joined(parts, " union all ") + ") as a(r, v)";
-}
 
 }  // namespace
 
@@ -191,11 +187,13 @@ Statements::Statements(std::string const& generation)
         auto const  name = std::string(table.name);
         records[i] = {"find_" + name, "select " + row_columns(table) + " from " + schema + name +
                                           " t where t.tenant = 0 and t.uri = any ($1::text[])"};
-        remove_records[i] = {
-            "remove_" + name,
-            "delete from " + schema + name + " where ctid = any (array(select ctid from " + schema + name + " where " +
-                in_repository + " and " + ordered("rev") + " <= " + ordered("$4::bigint") +
-                " limit $5)) returning digest, removed, " + mentions(table)};
+        auto const all = next_of_repository("uri, " + ordered("rev") + " as rev, version", schema + name, "");
+        auto const old =
+            next_of_repository("ctid", schema + name, " and " + ordered("rev") + " <= " + ordered("$6::bigint"));
+        guard_all[i] = {"guard_all_" + name, "select max(uri), count(*), " + ordered("max(rev)") +
+                                                 ", max(version) from (" + all + ") as n"};
+        remove_all[i] = {"remove_all_" + name, "delete from " + schema + name + " t where ctid = any (array(" + old +
+                                                   ")) returning uri, digest, removed, " + mentions(table)};
     }
     auto const relationships = "select " + row_columns(all_tables[0]) + " from " + schema +
                                "relationship t where t.tenant = 0 and not t.removed and ";
@@ -207,7 +205,6 @@ Statements::Statements(std::string const& generation)
                                               "order by t.uri"};
     for (std::size_t set = 0; set < write.size(); ++set)
         write[set] = {"write_" + std::to_string(set), write_sql(schema, set)};
-    repository_guard = {"repository_guard", repository_guard_sql(schema)};
     put_repository = {
         "put_repository",
         "insert into " + schema +

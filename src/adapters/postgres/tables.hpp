@@ -72,10 +72,12 @@ public:
     // By set of tables, bit by bit; those follow with an array for each of their columns, as `stored` lists them.
     std::array<Statement, std::size_t{1} << table_count> write;
 
-    // The end of a repository. $1: its key, $2-$3: from where to where its records are.
-    Statement repository_guard;
-    // By table; also $4: up to which rev, $5: how many at most. Gives digest, removed and the names that mention.
-    std::array<Statement, table_count> remove_records;
+    // The end of a repository, so many records at a time. $1: the key to begin with, $2: the repository's own, $3 and
+    // $4: between which the others are, $5: how many.
+    // By table. Gives the last key, how many there were, and the highest rev and version of them.
+    std::array<Statement, table_count> guard_all;
+    // By table. Those up to rev $6: gives key, digest, removed and the names that mention.
+    std::array<Statement, table_count> remove_all;
     // $1-$5: did, rev, sequence, version, digest.
     Statement put_repository;
 
