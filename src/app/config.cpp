@@ -87,6 +87,26 @@ Result<> set_cache_backend(Config& config, std::string_view text)
     return {};
 }
 
+// Also as SQLAlchemy writes it: postgresql+asyncpg://...
+Result<> set_database_url(Config& config, std::string_view text)
+{
+    auto const scheme = text.substr(0, text.find("://"));
+    auto const dialect = scheme.substr(0, scheme.find('+'));
+    if (scheme == text || (dialect != "postgres" && dialect != "postgresql"))
+        return bad("the value", "a URL as postgresql://USER:PASSWORD@HOST:PORT/DATABASE");
+    config.database_url = std::string(dialect) + std::string(text.substr(scheme.size()));
+    return {};
+}
+
+template <class Duration>
+Result<> set_duration(Duration& target, std::string_view text, std::int64_t min, std::int64_t max)
+{
+    std::int64_t count = target.count();
+    if (auto const set = set_number(count, text, min, max); !set) return set;
+    target = Duration(count);
+    return {};
+}
+
 Result<> set_redis_url(Config& config, std::string_view text)
 {
     if (auto const address = adapters::RedisAddress::parse(text); !address) return address.error();
@@ -317,18 +337,34 @@ std::vector<Setting> const& settings()
              return set;
          },
          [](Config const& c) { return std::to_string(c.cache_ttl.count()); }},
+        {"database.url", "the Postgres that holds the graph, postgresql://USER:PASSWORD@HOST:PORT/DATABASE; none: in "
+                         "memory; not accepted as a flag",
+         "DATABASE_URL", true, set_database_url, [](Config const& c) { return c.database_url; }},
+        {"database.pool_size", "connections to it that are kept", "DATABASE_POOL_SIZE", false,
+         [](Config& c, std::string_view v) { return set_number<std::uint32_t>(c.database_pool_size, v, 2, 1'000); },
+         [](Config const& c) { return std::to_string(c.database_pool_size); }},
+        {"database.pool_overflow", "further connections to it for a while", "DATABASE_MAX_OVERFLOW", false,
+         [](Config& c, std::string_view v) { return set_number<std::uint32_t>(c.database_pool_overflow, v, 0, 1'000); },
+         [](Config const& c) { return std::to_string(c.database_pool_overflow); }},
+        {"database.pool_timeout", "seconds to wait for a free connection", "DATABASE_POOL_TIMEOUT", false,
+         [](Config& c, std::string_view v) { return set_duration(c.database_pool_timeout, v, 1, 3'600); },
+         [](Config const& c) { return std::to_string(c.database_pool_timeout.count()); }},
+        {"database.pool_recycle", "seconds after which a connection is replaced", "DATABASE_POOL_RECYCLE", false,
+         [](Config& c, std::string_view v) { return set_duration(c.database_pool_recycle, v, 1, 1'000'000); },
+         [](Config const& c) { return std::to_string(c.database_pool_recycle.count()); }},
+        {"database.statement_timeout_ms", "milliseconds a statement may take", "", false,
+         [](Config& c, std::string_view v) { return set_duration(c.database_statement_timeout, v, 100, 600'000); },
+         [](Config const& c) { return std::to_string(c.database_statement_timeout.count()); }},
+        {"database.slow_query_ms", "milliseconds from which on a statement is logged and counted as slow", "", false,
+         [](Config& c, std::string_view v) { return set_duration(c.database_slow_query, v, 1, 600'000); },
+         [](Config const& c) { return std::to_string(c.database_slow_query.count()); }},
         {"redis.url", "redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE] or unix:///PATH; not accepted as a flag",
          "REDIS_URL", true, set_redis_url, [](Config const& c) { return c.redis_url; }},
         {"redis.connections", "connections to Redis at most", "REDIS_MAX_CONNECTIONS", false,
          [](Config& c, std::string_view v) { return set_number<std::size_t>(c.redis_connections, v, 1, 10'000); },
          [](Config const& c) { return std::to_string(c.redis_connections); }},
         {"redis.timeout_ms", "milliseconds an answer of Redis may take before it counts as none", "", false,
-         [](Config& c, std::string_view v) {
-             auto       timeout = c.redis_timeout.count();
-             auto const set = set_number<std::chrono::milliseconds::rep>(timeout, v, 1, 1'000);
-             c.redis_timeout = std::chrono::milliseconds(timeout);
-             return set;
-         },
+         [](Config& c, std::string_view v) { return set_duration(c.redis_timeout, v, 1, 1'000); },
          [](Config const& c) { return std::to_string(c.redis_timeout.count()); }},
         {"dedupe.memory_ids", "newest event ids kept in memory, 20 bytes each; older ones are on disk", "", false,
          [](Config& c, std::string_view v) { return set_number(c.dedupe.memory_ids, v, 1'000u, 1'000'000'000u); },
@@ -445,8 +481,12 @@ Loaded load_config(
 
 std::size_t worker_count(Config const& config)
 {
-    return config.workers != 0 ? config.workers : std::max(1u, std::thread::hardware_concurrency());
+    constexpr std::size_t beside_a_database = 10;
+    if (config.workers != 0) return config.workers;
+    return uses_postgres(config) ? beside_a_database : std::max(1u, std::thread::hardware_concurrency());
 }
+
+bool uses_postgres(Config const& config) { return !config.database_url.empty(); }
 
 bool uses_redis(Config const& config)
 {

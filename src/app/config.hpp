@@ -41,6 +41,13 @@ struct Config {
     std::uint64_t            log_reserve_file_bytes{64u << 20};
     engine::CheckpointOptions checkpoint{};
     cache::MemoryCacheOptions cache{};  // keys_max 0: none
+    std::string              database_url{};  // secret; of the graph's Postgres; empty: the graph is in memory
+    std::uint32_t            database_pool_size{20};
+    std::uint32_t            database_pool_overflow{10};
+    std::chrono::seconds     database_pool_timeout{30};
+    std::chrono::seconds     database_pool_recycle{3600};
+    std::chrono::milliseconds database_statement_timeout{5'000};
+    std::chrono::milliseconds database_slow_query{100};
     CacheBackend             cache_backend{CacheBackend::by_url};
     std::string              redis_url{};  // secret; empty: none
     std::size_t              redis_connections{50};
@@ -93,9 +100,10 @@ struct Loaded {
 Loaded load_config(
     std::map<std::string, std::string> const& flags, char const* const* environment, std::string const& file);
 
-// Of `workers`, or one per core.
+// Of `workers`; else one per core, and 10 where they wait for a database.
 std::size_t worker_count(Config const& config);
 
+bool uses_postgres(Config const& config);
 bool uses_redis(Config const& config);
 
 // Every reason why a server must not start with this configuration.

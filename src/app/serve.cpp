@@ -10,7 +10,6 @@
 #include "app/system_clock.hpp"
 #include "base/fault_stack.hpp"
 #include "engine/runner.hpp"
-#include "graph/resident_store.hpp"
 #include "http/api.hpp"
 #include "http/server.hpp"
 #include "telemetry/exporter.hpp"
@@ -64,7 +63,7 @@ public:
         Config const& config, Producers const& producers, log::EventLog& log, files::Directory& ids,
         std::span<std::byte> in_hand, Clock const& clock, asio::signal_set& held)
         : held_(held), config_(config), producers_(producers.all), log_(log), clock_(clock), schemas_(all_processors()),
-          graph_(graph::make_resident_store()),
+          graph_(make_graph(config, clock_)),
           checkpoints_(adapters::open_directory(adapters::checkpoint_path(config.data))),
           engine_({log_, *graph_, schemas_, clock_, checkpoints_.get(), nullptr, in_hand},
                   engine_options(config, producers.shares),

@@ -2,6 +2,7 @@
 
 #include "adapters/redis/redis_cache.hpp"
 #include "cache/fallback_cache.hpp"
+#include "graph/resident_store.hpp"
 
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
@@ -76,6 +77,28 @@ private:
 };
 
 }  // namespace
+
+adapters::PostgresOptions postgres_options(Config const& config)
+{
+    auto const writers = std::min<std::size_t>(worker_count(config), config.database_pool_size);
+    return {.url = config.database_url,
+            .writers = static_cast<std::uint32_t>(writers),
+            .pool_size = config.database_pool_size,
+            .pool_overflow = config.database_pool_overflow,
+            .pool_timeout = config.database_pool_timeout,
+            .pool_recycle = config.database_pool_recycle,
+            .statement_timeout = config.database_statement_timeout,
+            .slow_query = config.database_slow_query,
+            .on_slow_query = [](std::string_view statement, std::chrono::nanoseconds took) {
+                spdlog::warn("slow query statement={} milliseconds={}", statement, took.count() / 1'000'000);
+            }};
+}
+
+std::unique_ptr<graph::GraphStore> make_graph(Config const& config, Clock const& clock)
+{
+    if (!uses_postgres(config)) return graph::make_resident_store();
+    return adapters::open_postgres_graph(postgres_options(config), clock);
+}
 
 std::unique_ptr<cache::Cache> make_cache(Config const& config, Clock const& clock)
 {

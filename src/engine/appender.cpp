@@ -49,7 +49,7 @@ bool Appender::search()
         auto const is_it = [&](Sequence known) -> Result<bool> {
             auto const stored = deps_.log.read(known);
             if (!stored) return stored.error();
-            if (!*stored || (*stored)->record(number(known) - number((*stored)->first())).stored_id() != search.id)
+            if (!*stored || (*stored)->record_at(known).stored_id() != search.id)
                 return false;
             at = known;
             return true;
@@ -305,7 +305,7 @@ Result<Appender::Match> Appender::match(Block& block, Block::Item& item)
         if (!stored) return stored.error();
         if (!*stored)
             return Error{Errc::corrupt, "id_without_record", "the index names a sequence the log does not have"};
-        return compare((*stored)->record(number(known) - number((*stored)->first())));
+        return compare((*stored)->record_at(known));
     };
     auto const key = log::id_key(probe.record.header().tenant, probe.record.stored_id());
     if (auto const found = deps_.dedupe.find(key, is_it); !found) return found.error();

@@ -23,57 +23,6 @@ struct FrameHead {
 };
 static_assert(sizeof(FrameHead) == 16);
 
-// --- numbers and texts ---
-
-template <class T>
-bool take(std::string_view& bytes, T& value)
-{
-    auto const taken = take_number<T>(bytes);
-    if (taken) value = *taken;
-    return taken.has_value();
-}
-
-std::string encode(CheckpointHeader const& header)
-{
-    std::string out;
-    append_number<std::uint32_t>(out, header.number);
-    append_number<std::uint32_t>(out, header.base);
-    append_number<Sequence>(out, header.position.last);
-    append_number<std::uint64_t>(out, header.position.stale);
-    append_number<std::uint64_t>(out, header.chain);
-    append_number<std::uint64_t>(out, header.position.unsettled.size());
-    for (auto const& range : header.position.unsettled) {
-        append_number<Sequence>(out, range.first);
-        append_number<std::uint64_t>(out, range.count);
-    }
-    append_number<std::uint64_t>(out, header.controls.size());
-    return out += header.controls + header.processors;
-}
-
-std::optional<CheckpointHeader> decode(std::string_view bytes)
-{
-    CheckpointHeader header;
-    std::uint64_t    count = 0;
-    bool const whole = take(bytes, header.number) && take(bytes, header.base) && take(bytes, header.position.last) &&
-                       take(bytes, header.position.stale) && take(bytes, header.chain) && take(bytes, count);
-    if (!whole || count > bytes.size() / sizeof(SequenceRange)) return std::nullopt;
-    header.position.unsettled.resize(count);
-    for (auto& range : header.position.unsettled) (void)(take(bytes, range.first) && take(bytes, range.count));
-    std::uint64_t controls = 0;
-    if (!take(bytes, controls) || controls > bytes.size()) return std::nullopt;
-    header.controls = bytes.substr(0, controls);
-    header.processors = bytes.substr(controls);
-    return header;
-}
-
-std::string versions_of(schema::SchemaSet const& schemas)
-{
-    std::string text;
-    for (auto const* processor : schemas.processors())
-        text += std::string(processor->name) + ' ' + std::to_string(processor->version) + '\n';
-    return text;
-}
-
 // --- names ---
 
 struct FileName {
@@ -206,11 +155,11 @@ private:
         FrameReader frames(**file);
         auto const  first = frames.next();
         if (!first) return first.error();
-        auto const header = first->kind == header_frame ? decode(first->bytes) : std::nullopt;
+        auto const header = first->kind == header_frame ? decode_checkpoint_header(first->bytes) : std::nullopt;
         if (!header) return refusal("is no checkpoint this program knows");
         if (header->number != name.number || (header->base == header->number) != name.is_base)
             return refusal("has the name of another one");
-        if (auto const fits = check_fits(*header); !fits) return fits;
+        if (auto const fits = check_fits(*header, log_, processors_); !fits) return fits;
         if (is_newest) {
             checkpoint.position = header->position;
             auto controls = controls_from_text(header->controls);
@@ -236,25 +185,6 @@ private:
         }
     }
 
-    Result<> check_fits(CheckpointHeader const& header) const
-    {
-        auto const& [last, stale, unsettled] = header.position;
-        auto before = Sequence::none;
-        for (auto const& [first, count] : unsettled) {
-            bool const fits = first > before && first <= last && count > 0 && count <= number(last) - number(first) + 1;
-            if (!fits) return refusal("has an impossible position");
-            before = Sequence{number(first) + count - 1};
-        }
-        if (header.processors != processors_)
-            return Error{Errc::invalid, "other_processors", "was made with other versions of the processors"};
-        if (last > log_.last()) return refusal("is ahead of the log");
-        auto const block = log_.read(last);
-        if (!block) return block.error();
-        if (!*block || (*block)->record(number(last) - number((*block)->first())).header().chain != header.chain)
-            return refusal("belongs to another log");
-        return {};
-    }
-
     static Error refusal(char const* why) { return {Errc::invalid, "unfit_checkpoint", why}; }
 
     files::Directory const&             directory_;
@@ -265,11 +195,6 @@ private:
 };
 
 }  // namespace
-
-Sequence watermark_of(Position const& position)
-{
-    return position.unsettled.empty() ? position.last : Sequence{number(position.unsettled.front().first) - 1};
-}
 
 Checkpoint load_checkpoint(
     files::Directory const& directory, log::EventLog const& log, schema::SchemaSet const& schemas,
@@ -330,8 +255,8 @@ Result<> Checkpointer::begin()
 {
     bool const is_base = base_ == 0 || delta_bytes_ >= base_bytes_ / 2 || number_ - base_ >= deltas_max;
     position_ = deps_.watermark.position();
-    auto const block = deps_.log.read(position_.last);
-    if (!block) return block.error();
+    auto const chain = chain_at(deps_.log, position_.last);
+    if (!chain) return chain.error();
 
     ++number_;
     if (is_base) {
@@ -349,7 +274,7 @@ Result<> Checkpointer::begin()
                           .number = number_,
                           .base = base_,
                           .position = position_,
-                          .chain = (*block)->record(number(position_.last) - number((*block)->first())).header().chain,
+                          .chain = *chain,
                           .controls = to_text(deps_.controls.state()),  // after the position was taken
                           .processors = versions_of(deps_.schemas),
                       }));

@@ -8,8 +8,8 @@
 //   frame before u64, bytes.   First a header, then repositories, at last an empty end.            little-endian
 #pragma once
 
+#include "engine/checkpoint_header.hpp"
 #include "engine/controls.hpp"
-#include "engine/watermark.hpp"
 #include "files/directory.hpp"
 #include "graph/graph_store.hpp"
 #include "log/event_log.hpp"
@@ -34,18 +34,6 @@ struct CheckpointOptions {
     std::size_t          frame_bytes_max{1u << 30};  // a repository is in one frame; readers take none that is larger
     std::size_t          visits{256};                // of a step to the graph, at most
 };
-
-struct CheckpointHeader {
-    std::uint32_t number{0};
-    std::uint32_t base{0};  // the number of the chain's base
-    Position      position;
-    std::uint64_t chain{0};    // of the log's record at the position
-    std::string   controls;    // Controls::State at the position, or after it
-    std::string   processors;  // their names and versions
-};
-
-// Everything up to here is settled.
-Sequence watermark_of(Position const& position);
 
 // What a fold continues from.
 struct Checkpoint {

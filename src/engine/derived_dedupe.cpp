@@ -29,7 +29,7 @@ Result<bool> belongs_to(IdRange const& range, log::EventLog const& log)
     auto const block = log.read(range.last);
     if (!block) return block.error();
     if (!*block) return false;
-    auto const record = (*block)->record(number(range.last) - number((*block)->first()));
+    auto const record = (*block)->record_at(range.last);
     return record.header().chain == range.chain;
 }
 

@@ -41,9 +41,15 @@ Result<bool> Engine::work_step(std::size_t worker)
         made = std::make_unique<Worker>(
             Worker::Deps{*scheduler_, deps_.log, deps_.graph, breaker_, *watermark_, admission_, *appender_,
                          counters_, deps_.clock, deps_.schemas, *parking_, dead_letters_, options_.parked,
-                         deps_.gate != nullptr ? *deps_.gate : controls_, recent_stale_, suspects_.hand(worker)},
+                         deps_.gate != nullptr ? *deps_.gate : controls_, recent_stale_, suspects_.hand(worker), queued_through_},
             options_.retry, options_.seed + worker);
     return made->step();
+}
+
+Result<bool> Engine::checkpoint_step()
+{
+    if (keeper_) return keeper_->step();
+    return checkpointer_ && checkpointer_->step();
 }
 
 Result<Folded> Engine::recover(std::vector<Error>* refused)
@@ -51,29 +57,60 @@ Result<Folded> Engine::recover(std::vector<Error>* refused)
     if (auto const recovered = dedupe_->recover(deps_.log); !recovered) return recovered.error();
     Checkpoint  checkpoint;
     auto* const snapshots = deps_.checkpoints != nullptr ? deps_.graph.snapshots() : nullptr;
-    if (snapshots != nullptr) {
+    if (auto* const positions = deps_.graph.positions()) {
+        keeper_ = std::make_unique<PositionKeeper>(
+            PositionKeeper::Deps{*positions, deps_.checkpoints, deps_.log, *watermark_, controls_, deps_.schemas,
+                                 deps_.clock},
+            options_.position);
+        auto loaded = keeper_->load();
+        if (!loaded) return loaded.error();
+        checkpoint = std::move(*loaded);
+    } else if (snapshots != nullptr) {
         checkpoint = load_checkpoint(*deps_.checkpoints, deps_.log, deps_.schemas, *snapshots);
-        if (refused != nullptr) *refused = checkpoint.refused;
         checkpointer_ = std::make_unique<Checkpointer>(
             Checkpointer::Deps{*deps_.checkpoints, deps_.log, *snapshots, *watermark_, controls_, deps_.schemas,
                                deps_.clock},
             options_.checkpoint, checkpoint);
     }
+    if (refused != nullptr) *refused = checkpoint.refused;
     if (auto const decided = decide_before_fold(checkpoint); !decided) return decided.error();
-    auto folded = fold(
-        {deps_.log, deps_.schemas, deps_.graph, deps_.clock, options_.parked, dead_letters_, *parking_, controls_,
-         &suspects_},
-        suspects_.careful() ? 1 : options_.fold_threads, std::move(checkpoint));
+    auto folded = bring_up(std::move(checkpoint));
     if (!folded) return folded.error();
-    if (auto const stored = make_durable(folded->undecided); !stored) return stored.error();
-    suspects_.acquit();
-    watermark_->start(folded->last, folded->stale);
     add(counters_.accepted, folded->events);
     add(counters_.applied, folded->applied);
     add(counters_.stale, folded->stale);
     add(counters_.dead_lettered, folded->dead_lettered);
     add(counters_.parked, folded->parked);
     controlled();
+    return folded;
+}
+
+Result<Folded> Engine::bring_up(Checkpoint checkpoint)
+{
+    FoldDeps deps{deps_.log, deps_.schemas, deps_.graph, deps_.clock, options_.parked, dead_letters_, *parking_,
+                  controls_, &suspects_};
+    auto const& position = checkpoint.position;
+    auto const  lacking = number(deps_.log.last()) - number(position.last) + position.unsettled_events();
+    bool const  is_away = keeper_ && !keeper_->is_open();
+    // After a fault what is lacking is folded, for that finds the event which is to blame.
+    if (keeper_ && lacking <= options_.queued_at_start_max && (is_away || suspects_.faults() == 0)) {
+        queued_through_ = deps_.log.last();
+        return queue_rest(deps, std::move(checkpoint), *scheduler_, *watermark_);
+    }
+    if (is_away) return checkpoint.refused.back();
+
+    auto next_save = deps_.clock.now() + options_.position.interval;
+    if (keeper_)
+        deps.passed = [this, &next_save](Sequence passed) {
+            if (deps_.clock.now() < next_save) return;
+            next_save = deps_.clock.now() + options_.position.interval;
+            (void)keeper_->save({.last = passed, .unsettled = {}});  // the next one may succeed
+        };
+    auto folded = fold(deps, suspects_.careful() ? 1 : options_.fold_threads, std::move(checkpoint));
+    if (!folded) return folded;
+    if (auto const stored = make_durable(folded->undecided); !stored) return stored.error();
+    suspects_.acquit();
+    watermark_->start(folded->last, folded->stale);
     return folded;
 }
 
@@ -105,7 +142,7 @@ Result<> Engine::decide_before_fold(Checkpoint const& checkpoint)
         auto const block = deps_.log.read(sequence);
         if (!block) return block.error();
         if (!*block) continue;
-        auto const record = (*block)->record(number(sequence) - number((*block)->first()));
+        auto const record = (*block)->record_at(sequence);
         auto const ahead = checkpoint.ahead.find(record.did());
         if (ahead != checkpoint.ahead.end() && sequence <= ahead->second) continue;
         Error const why{Errc::invalid, "crash_loop",

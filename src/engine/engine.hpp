@@ -7,6 +7,7 @@
 #include "engine/checkpoint.hpp"
 #include "engine/fold.hpp"
 #include "engine/jobs.hpp"
+#include "engine/position_keeper.hpp"
 #include "engine/suspects.hpp"
 #include "engine/worker.hpp"
 
@@ -24,6 +25,8 @@ struct EngineOptions {
     RetryOptions      retry{};
     BreakerOptions    breaker{};
     CheckpointOptions checkpoint{};
+    PositionOptions   position{};
+    std::uint64_t     queued_at_start_max{1'000'000};  // events a store lacks; with more a start waits for it
     DeadLetterLimits  dead_letters{};
     std::size_t       parked_max{1'000'000};  // events that wait
     ParkedTypes       parked{};
@@ -48,7 +51,6 @@ struct EngineState {
     std::uint64_t                         accepted{0}, applied{0}, stale{0}, dead_lettered{0}, parked{0};
 };
 
-
 class Engine {
 public:
     struct Deps {  // outlive the engine
@@ -67,7 +69,8 @@ public:
     Engine(Deps deps, EngineOptions options, Answered answered, Decided decided = {}, EngineParts parts = {});
 
     // Brings graph, ids and counters to the end of the log, from the newest checkpoint on if there is one; files that
-    // could not be used are listed in `refused`. An event that killed the process too often is decided, not run. Once,
+    // could not be used are listed in `refused`. What a store behind a server lacks is left to the workers, unless it
+    // is too much for that. An event that killed the process too often is decided, not run. Once,
     // before any step.
     Result<Folded> recover(std::vector<Error>* refused = nullptr);
 
@@ -83,7 +86,8 @@ public:
     bool         append_step() { return appender_->step(); }
     // A worker's steps are one thread's. Any number below Controls::workers_max works, whatever workers() says.
     Result<bool> work_step(std::size_t worker);
-    bool         checkpoint_step() { return checkpointer_ && checkpointer_->step(); }
+    // Of a store in memory as Checkpointer::step(), of one behind a server as PositionKeeper::step().
+    Result<bool> checkpoint_step();
     // As Checkpointer::pause().
     std::chrono::nanoseconds checkpoint_pause() const
     {
@@ -127,6 +131,7 @@ public:
 
     Checkpointer::Status checkpoints() const
     {
+        if (keeper_) return keeper_->status();
         return checkpointer_ ? checkpointer_->status() : Checkpointer::Status{};
     }
 
@@ -152,6 +157,7 @@ private:
     void ordered(Block::Order const& order);
     void controlled();
     void looked(log::Space const& space);
+    Result<Folded> bring_up(Checkpoint checkpoint);
     Result<> decide_before_fold(Checkpoint const& checkpoint);
     Result<> make_durable(std::span<log::Decision const> decisions);
 
@@ -177,6 +183,8 @@ private:
     std::atomic<std::uint64_t>           free_bytes_{0};
     std::atomic<bool>                    has_reserve_{true};
     std::unique_ptr<Checkpointer>        checkpointer_;  // from recover() on, if there are checkpoints
+    std::unique_ptr<PositionKeeper>      keeper_;        // likewise, of a store behind a server
+    Sequence                             queued_through_{};  // recover() left events up to here to the workers
 };
 
 }  // namespace sluice::engine

@@ -3,6 +3,7 @@
 #include "base/fault_stack.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <condition_variable>
 #include <deque>
 #include <mutex>
@@ -13,6 +14,9 @@ namespace sluice::engine {
 namespace {
 
 using BlockPtr = std::shared_ptr<log::StoredBlock const>;
+
+constexpr std::size_t batch_events = 1'000;  // of one call to a store that takes many repositories at once
+
 // What the log's decisions say, by sequence.
 struct Verdicts {
     std::vector<Sequence> decided;  // ascending
@@ -26,6 +30,7 @@ struct Given {
     Verdicts         verdicts;
     Sequence         ahead_through{};  // of all repositories
     std::size_t      shares{1};
+    std::size_t      batch_max{1};
 };
 
 // Applies the events of its share of the repositories, in the order of the log. One thread.
@@ -39,18 +44,19 @@ public:
     {
     }
 
-    Result<> fold(log::StoredBlock const& block, Sequence after)
+    Result<> fold(BlockPtr const& block, Sequence after)
     {
-        for (std::size_t i = 0; i < block.size(); ++i) {
-            auto const sequence = block.sequence(i);
-            if (sequence <= after) continue;
-            if (auto const done = fold(block.record(i), sequence, block.received_at()); !done) return done;
-        }
+        for (std::size_t i = 0; i < block->size(); ++i)
+            if (block->sequence(i) > after)
+                if (auto const done = fold(block, i); !done) return done;
+        if (batch_.empty()) pass(block->sequence(block->size() - 1));
         return {};
     }
 
-    Result<> fold(log::LoggedRecord const& record, Sequence sequence, WallTime received_at)
+    Result<> fold(BlockPtr const& block, std::size_t item)
     {
+        auto const record = block->record(item);
+        auto const sequence = block->sequence(item);
         if (!is_mine(record)) return {};
         ++folded_.read;
         if (record.kind() == log::RecordKind::control) {
@@ -59,16 +65,41 @@ public:
         }
         if (is_decided(sequence)) return {};
         hand_.note(sequence);
-        auto const event = decider_.read(record, sequence, received_at);
-        Result<>   done;
-        if (!is_in_checkpoint(record, sequence))
-            done = apply(event);
-        else if (event.version != Sequence::none)
-            given_.deps.parking.settled(record_key(event, given_.deps.schemas), event.version);
+        auto const event = decider_.read(record, sequence, block->received_at());
+        if (is_in_checkpoint(record, sequence)) {
+            if (event.version != Sequence::none)
+                given_.deps.parking.settled(record_key(event, given_.deps.schemas), event.version);
+        } else if (given_.batch_max > 1) {
+            if (held_.empty() || held_.back() != block) held_.push_back(block);
+            batch_.push_back(event);
+            return batch_.size() < given_.batch_max ? Result<>() : flush();
+        } else if (auto const done = apply(event); !done) {
+            return done;
+        }
+        if (batch_.empty()) {
+            decider_.clear();
+            hand_.clear();
+        }
+        return {};
+    }
+
+    // What is in hand is applied: many repositories in one call, each one's events in their order.
+    Result<> flush()
+    {
+        if (batch_.empty()) return {};
+        auto const last = batch_.back().sequence;
+        std::ranges::stable_sort(batch_, {}, &Event::did);
+        if (auto const done = apply_batch(); !done) return done;
+        batch_.clear();
+        held_.clear();
         decider_.clear();
         hand_.clear();
-        return done;
+        pass(last);
+        return {};
     }
+
+    // Everything up to here that is its share is applied; behind an event whose verdict is not durable yet it stays.
+    Sequence passed() const noexcept { return passed_.load(std::memory_order_acquire); }
 
     Folded const& folded() const noexcept { return folded_; }
 
@@ -100,7 +131,7 @@ private:
             give_up(event, {Errc::invalid, follows_parked, "an earlier event of its record is parked"});
             return {};
         }
-        auto const result = deps.graph.apply({&event, 1}, decide_);
+        auto const result = ask(event);
         if (result.error && result.from_store && result.error->code != Errc::invalid) return *result.error;
         if (result.error) {
             give_up(event, *result.error);
@@ -109,6 +140,69 @@ private:
             if (event.version != Sequence::none) deps.parking.settled(key, event.version);
         }
         return {};
+    }
+
+    graph::ApplyResult ask(Event const& event)
+    {
+        for (;;) {
+            auto result = given_.deps.graph.apply({&event, 1}, decide_);
+            if (!result.error || !is_worth_waiting(result)) return result;
+        }
+    }
+
+    // The store did not answer, or lost a race: whether to ask again.
+    bool is_worth_waiting(graph::ApplyResult const& result) const
+    {
+        if (!result.from_store) return false;
+        if (result.error->code == Errc::conflict) return true;
+        return result.error->code == Errc::unavailable && given_.deps.unanswered &&
+               given_.deps.unanswered(*result.error);
+    }
+
+    Result<> apply_batch()
+    {
+        using Events = std::span<Event const>;
+        auto const is_alone = [&](Event const& event) {
+            return !given_.deps.parking.is_empty() || event.version != Sequence::none;
+        };
+        std::vector<Events> runs;
+        for (std::size_t from = 0, to = 0; from < batch_.size(); from = to) {
+            bool alone = false;
+            for (to = from; to < batch_.size() && batch_[to].did == batch_[from].did; ++to)
+                alone = alone || is_alone(batch_[to]);
+            auto const events = Events(batch_).subspan(from, to - from);
+            if (!alone) runs.push_back(events);
+            else if (auto const done = apply_one_by_one(events); !done) return done;
+        }
+        while (!runs.empty()) {
+            auto const results = given_.deps.graph.apply_all(runs, decide_);
+            for (std::size_t i = 0; i < runs.size(); ++i) {
+                auto const& result = results[i];
+                folded_.stale += static_cast<std::uint64_t>(
+                    std::ranges::count(result.outcomes, graph::Outcome::stale));
+                runs[i] = runs[i].subspan(result.outcomes.size());
+                if (!result.error || is_worth_waiting(result)) continue;
+                if (result.from_store && result.error->code != Errc::invalid) return *result.error;
+                give_up(runs[i].front(), *result.error);
+                // One that is parked now may have others behind it.
+                if (auto const done = apply_one_by_one(runs[i].subspan(1)); !done) return done;
+                runs[i] = {};
+            }
+            std::erase_if(runs, [](Events const& run) { return run.empty(); });
+        }
+        return {};
+    }
+
+    Result<> apply_one_by_one(std::span<Event const> events)
+    {
+        for (auto const& event : events)
+            if (auto const done = apply(event); !done) return done;
+        return {};
+    }
+
+    void pass(Sequence sequence)
+    {
+        if (folded_.undecided.empty()) passed_.store(sequence, std::memory_order_release);
     }
 
     void give_up(Event const& event, Error const& error)
@@ -129,8 +223,11 @@ private:
     Suspects::Hand      hand_;
     Decider             decider_;
     graph::Decide const decide_;
-    std::size_t         decided_{0};  // in verdicts.decided: what comes next
-    Folded              folded_;
+    std::size_t           decided_{0};  // in verdicts.decided: what comes next
+    Folded                folded_;
+    std::vector<Event>    batch_;
+    std::vector<BlockPtr> held_;  // what they are views of
+    std::atomic<Sequence> passed_{};
 };
 
 // A folder on a thread of its own, a few blocks behind the reader.
@@ -151,6 +248,8 @@ public:
         changed_.notify_all();
         return true;
     }
+    Sequence passed() const noexcept { return folder_.passed(); }
+
     // After everything that was pushed.
     Result<Folded> finish()
     {
@@ -175,8 +274,9 @@ private:
                 blocks_.pop_front();
                 changed_.notify_all();
             }
-            if (!block) return;
-            if (auto const done = folder_.fold(*block, after_); !done) {
+            auto const done = block ? folder_.fold(block, after_) : folder_.flush();
+            if (!block && done) return;
+            if (!done) {
                 std::lock_guard const lock(mutex_);
                 failed_ = done.error();
                 changed_.notify_all();
@@ -257,19 +357,19 @@ Result<> read_rest(log::EventLog const& log, Folded& folded, Take take)
 
 Result<> fold_unsettled(log::EventLog const& log, Given const& given, Folder& folder)
 {
-    std::shared_ptr<log::StoredBlock const> block;
+    BlockPtr block;
     for (auto const& range : given.checkpoint.position.unsettled)
         for (auto sequence = range.first; sequence <= range.last(); sequence = next(sequence)) {
-            if (!block || number(sequence) - number(block->first()) >= block->size()) {
+            if (!block || !block->holds(sequence)) {
                 auto read = log.read(sequence);
                 if (!read) return read.error();
                 if (!*read) return Error{Errc::corrupt, "gap", "no event " + std::to_string(number(sequence))};
                 block = std::move(*read);
             }
-            auto const record = block->record(number(sequence) - number(block->first()));
-            if (auto const done = folder.fold(record, sequence, block->received_at()); !done) return done;
+            auto const item = number(sequence) - number(block->first());
+            if (auto const done = folder.fold(block, item); !done) return done;
         }
-    return {};
+    return folder.flush();
 }
 
 Result<Folded> fold_here(log::EventLog const& log, Given const& given)
@@ -279,10 +379,12 @@ Result<Folded> fold_here(log::EventLog const& log, Given const& given)
     auto const after = folded.last;
     Result<> done;
     auto const read = read_rest(log, folded, [&](BlockPtr const& block) {
-        done = folder.fold(*block, after);
+        done = folder.fold(block, after);
+        if (given.deps.passed) given.deps.passed(folder.passed());
         return done.has_value();
     });
     if (!read) return read.error();
+    if (done) done = folder.flush();
     if (!done) return done.error();
     add(folded, folder.folded());
     return folded;
@@ -295,6 +397,11 @@ Result<Folded> fold_on_threads(log::EventLog const& log, Given const& given)
     for (std::size_t share = 0; share < given.shares; ++share)
         threads.push_back(std::make_unique<FolderThread>(given, share));
     auto const read = read_rest(log, folded, [&](BlockPtr const& block) {
+        if (given.deps.passed) {
+            auto least = threads.front()->passed();
+            for (auto const& thread : threads) least = std::min(least, thread->passed());
+            given.deps.passed(least);
+        }
         return std::ranges::all_of(threads, [&](auto const& thread) { return thread->push(block); });
     });
     std::optional<Error> failed;
@@ -329,6 +436,10 @@ Result<Folded> fold(FoldDeps const& deps, std::size_t threads, Checkpoint checkp
     auto verdicts = read_verdicts(deps, given.checkpoint.position);
     if (!verdicts) return verdicts.error();
     given.verdicts = std::move(*verdicts);
+    if (deps.graph.repositories_at_once() > 1 && deps.suspects == nullptr)
+        given.batch_max = batch_events;
+    else if (deps.graph.repositories_at_once() > 1 && !deps.suspects->careful())
+        given.batch_max = Suspects::marks;
 
     Folder unsettled(given, 0);
     if (auto const done = fold_unsettled(deps.log, given, unsettled); !done) return done.error();
@@ -339,6 +450,50 @@ Result<Folded> fold(FoldDeps const& deps, std::size_t threads, Checkpoint checkp
     add(*folded, unsettled.folded());
     std::ranges::sort(folded->undecided, {}, &log::Decision::sequence);
     count(*folded, given.verdicts, deps.controls.state().count);
+    return folded;
+}
+
+Result<Folded> queue_rest(FoldDeps const& deps, Checkpoint checkpoint, Scheduler& scheduler, Watermark& watermark)
+{
+    auto const& position = checkpoint.position;
+    deps.controls.restore(checkpoint.controls);
+    auto const verdicts = read_verdicts(deps, position);
+    if (!verdicts) return verdicts.error();
+
+    Folded folded{.stale = position.stale, .last = watermark_of(position), .undecided = {}};
+    watermark.start(folded.last, position.stale);
+    auto const is_settled = [&](log::LoggedRecord const& record, Sequence sequence) {
+        if (record.kind() == log::RecordKind::control) {
+            deps.controls.apply(record.type(), record.payload(), sequence);
+            return true;
+        }
+        return (sequence <= position.last && !position.is_unsettled(sequence)) ||
+               std::ranges::binary_search(verdicts->decided, sequence);
+    };
+    std::vector<Pending>  pending;
+    std::vector<Sequence> settled;
+    auto const            read = read_rest(deps.log, folded, [&](BlockPtr const& block) {
+        pending.clear();
+        settled.clear();
+        auto const first = std::max(block->first(), next(watermark.last()));
+        for (auto sequence = first; block->holds(sequence); sequence = next(sequence)) {
+            auto const  record = block->record_at(sequence);
+            auto const& header = record.header();
+            if (is_settled(record, sequence))
+                settled.push_back(sequence);
+            else
+                pending.push_back({.lane_key = log::lane_key(header.tenant, record.did()), .tier = record.tier(),
+                                   .sequence = sequence, .received_at = block->received_at()});
+        }
+        watermark.logged(first, settled.size() + pending.size());
+        watermark.settled(settled, 0);
+        scheduler.push(pending, deps.clock.now());
+        folded.read += pending.size();
+        return true;
+    });
+    if (!read) return read.error();
+    count(folded, *verdicts, deps.controls.state().count);
+    folded.applied -= folded.read;
     return folded;
 }
 

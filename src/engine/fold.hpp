@@ -6,9 +6,12 @@
 #include "engine/dead_letters.hpp"
 #include "engine/decide.hpp"
 #include "engine/parking.hpp"
+#include "engine/scheduler.hpp"
 #include "engine/suspects.hpp"
 #include "graph/graph_store.hpp"
 #include "log/event_log.hpp"
+
+#include <functional>
 
 namespace sluice::engine {
 
@@ -18,7 +21,7 @@ struct Folded {
     std::uint64_t              stale{0};
     std::uint64_t              dead_lettered{0};
     std::uint64_t              parked{0};
-    std::uint64_t              read{0};  // records that are not in the checkpoint
+    std::uint64_t              read{0};  // records that are not in the checkpoint; of queue_rest(), what is pending
     Sequence                   last{};
     std::vector<log::Decision> undecided;  // verdicts the log does not have yet: make them durable before going on
 };
@@ -35,6 +38,11 @@ struct FoldDeps {
     Parking&                 parking;
     Controls&                controls;
     Suspects const*          suspects{nullptr};  // what is in hand is noted among them
+
+    // Of a store behind a server. It did not answer: whether to ask again; called on any thread, may sleep. Null: no.
+    std::function<bool(Error const&)> unanswered{};
+    // Everything up to there is applied, and what is not has its verdict in the log. Called often, by one thread.
+    std::function<void(Sequence)> passed{};
 };
 
 // Applies every event of the log, each repository's in order, except those a decision took out and those that are in
@@ -43,7 +51,11 @@ struct FoldDeps {
 // applied.
 Result<Folded> fold(FoldDeps const& deps, std::size_t threads = 1, Checkpoint checkpoint = {});
 
-// The same for somebody who wants the graph only.
+// The other way to start, for a store that keeps its state itself: what may not be in it yet becomes backlog entries of
+// lanes, to be applied by the workers. Nothing waits for the store. The scheduler and the watermark are new.
+Result<Folded> queue_rest(FoldDeps const& deps, Checkpoint checkpoint, Scheduler& scheduler, Watermark& watermark);
+
+// As fold(), for somebody who wants the graph only.
 Result<Folded> fold(
     log::EventLog const& log, schema::SchemaSet const& schemas, graph::GraphStore& graph, Clock const& clock,
     std::size_t threads = 1, Checkpoint checkpoint = {});

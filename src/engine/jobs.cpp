@@ -26,7 +26,7 @@ Result<> Successors::add(
     auto const stored = deps_.log.read(sequence);
     if (!stored) return stored.error();
     if (!*stored) return Error{Errc::invalid, "no_event", "no event " + std::to_string(number(sequence))};
-    auto const record = (*stored)->record(number(sequence) - number((*stored)->first()));
+    auto const record = (*stored)->record_at(sequence);
 
     auto const   event = record.event(sequence, (*stored)->received_at());
     auto const   version = version_of(event);

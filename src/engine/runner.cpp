@@ -128,9 +128,10 @@ void Runner::checkpoint_loop()
     auto const seen = stopped_.look();
     bool       is_failing = false;
     while (!stop_working_) {
-        bool const worked = engine_.checkpoint_step();
+        auto const worked = engine_.checkpoint_step();
+        if (!worked) return fail(worked.error());
         tell("checkpoints", is_failing, engine_.checkpoints().failure);
-        stopped_.wait(seen, worked ? engine_.checkpoint_pause() : std::chrono::seconds(1));
+        stopped_.wait(seen, *worked ? engine_.checkpoint_pause() : std::chrono::seconds(1));
     }
 }
 

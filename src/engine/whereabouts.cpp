@@ -13,7 +13,7 @@ Result<std::optional<Read>> read(log::EventLog const& log, Sequence sequence)
     auto block = log.read(sequence);
     if (!block) return block.error();
     if (!*block) return std::nullopt;
-    auto const record = (*block)->record(number(sequence) - number((*block)->first()));
+    auto const record = (*block)->record_at(sequence);
     return std::optional(Read{std::move(*block), record});
 }
 

@@ -1,7 +1,6 @@
 #include "engine/worker.hpp"
 
 #include <algorithm>
-#include <limits>
 #include <utility>
 
 namespace sluice::engine {
@@ -17,7 +16,7 @@ Result<bool> Worker::step()
     auto const start = deps_.clock.now();
     permit_ = deps_.breaker.permit(start);
     if (permit_ == Breaker::Permit::none) return deps_.scheduler.spill();
-    auto const limit = permit_ == Breaker::Permit::probe ? 1 : std::numeric_limits<std::size_t>::max();
+    auto const limit = permit_ == Breaker::Permit::probe ? 1 : batch_limit_;
     if (!deps_.scheduler.take(start, batch_, limit)) {
         if (permit_ == Breaker::Permit::probe) deps_.breaker.not_asked();
         return deps_.scheduler.spill();
@@ -28,12 +27,9 @@ Result<bool> Worker::step()
     settled_of_.assign(deps_.admission.producers(), 0);
     for (auto const& pending : batch_.events) hand_.note(pending.sequence);
     if (auto const done = read(); !done) return done.error();
-    results_.clear();
-    for (auto const& run : batch_.runs) {
-        results_.push_back(work(run));
-        auto const& failure = results_.back().failure;
-        if (failure && failure->error.code == Errc::corrupt) return failure->error;
-    }
+    work();
+    for (auto const& result : results_)
+        if (result.failure && result.failure->error.code == Errc::corrupt) return result.failure->error;
     if (permit_ == Breaker::Permit::probe) deps_.breaker.not_asked();
     hand_.clear();
     // Before the lanes go on: who sees nothing pending must see the watermark at the end.
@@ -42,9 +38,25 @@ Result<bool> Worker::step()
     measure();
     for (std::size_t i = 0; i < batch_.runs.size(); ++i) conclude(batch_.runs[i], results_[i]);
 
+    auto const took = deps_.clock.now() - start;
+    adapt(took);
     add(deps_.counters.batches, 1);
-    add(deps_.counters.work_ns, static_cast<std::uint64_t>((deps_.clock.now() - start).count()));
+    add(deps_.counters.work_ns, static_cast<std::uint64_t>(took.count()));
     return true;
+}
+
+// Where each event has its cost, no more are taken at once than fit the time, so that a more important one does not wait
+// for a long batch. Where a call has its cost, fewer events would take as long.
+void Worker::adapt(std::chrono::nanoseconds took)
+{
+    if (deps_.graph.repositories_at_once() > 1) return;
+    auto const events = batch_.events.size();
+    if (took > batch_time) {
+        auto const fit = static_cast<std::size_t>(batch_time * static_cast<std::int64_t>(events) / took);
+        batch_limit_ = std::max<std::size_t>(fit, 1);
+    } else if (took < batch_time / 2 && events >= batch_limit_) {
+        batch_limit_ = std::min(batch_limit_ * 2, batch_limit_max);
+    }
 }
 
 // The batch's events: from their blocks, or from the log.
@@ -74,9 +86,7 @@ Result<> Worker::read()
 // Neighbours in the log are in one block, and that is read once.
 Result<Worker::Reading> Worker::read_from_log(Sequence sequence)
 {
-    auto found = std::ranges::find_if(blocks_, [&](auto const& block) {
-        return block->first() <= sequence && number(sequence) - number(block->first()) < block->size();
-    });
+    auto found = std::ranges::find_if(blocks_, [&](auto const& block) { return block->holds(sequence); });
     if (found == blocks_.end()) {
         std::size_t bytes = 0;
         for (auto const& block : blocks_) bytes += block->bytes().size();
@@ -88,8 +98,7 @@ Result<Worker::Reading> Worker::read_from_log(Sequence sequence)
         found = blocks_.insert(blocks_.end(), std::move(*block));
     }
     auto const& block = **found;
-    auto const  item = number(sequence) - number(block.first());
-    events_.push_back(decider_.read(block.record(item), sequence, block.received_at()));
+    events_.push_back(decider_.read(block.record_at(sequence), sequence, block.received_at()));
     return Reading::done;
 }
 
@@ -103,28 +112,43 @@ std::uint32_t Worker::count_unpaused(Run const& run) const
 }
 
 // A run that is not tried comes back without a failure and with nothing settled.
-Worker::RunResult Worker::work(Run const& run)
+void Worker::work()
 {
-    if (!may_ask()) return {};
-    std::uint32_t readable = 0;
-    while (readable < run.count && readings_[run.first + readable] == Reading::done) ++readable;
-    if (readable == 0 && readings_[run.first] == Reading::later) return {};
-    if (readable == 0) {
-        Error error{Errc::unavailable, "log_unreadable", "the log did not give the event back"};
-        return {0, Failure{std::move(error), true, run.attempts, 0}};
+    results_.assign(batch_.runs.size(), {});
+    tries_.assign(batch_.runs.size(), {});
+    if (may_ask())
+        for (std::size_t r = 0; r < batch_.runs.size(); ++r) tries_[r] = try_of(batch_.runs[r], results_[r]);
+    auto const at_once = deps_.graph.repositories_at_once();
+    for (std::size_t first = 0; first < tries_.size(); first += at_once)
+        while (may_ask() && ask(first, std::min(first + at_once, tries_.size()))) {}
+    for (std::size_t r = 0; r < tries_.size(); ++r) {
+        auto& result = results_[r];
+        result.is_paused = result.is_paused && !result.failure && result.settled == tries_[r].count;
     }
-    auto const unpaused = count_unpaused(run);
-    if (unpaused == 0) return {0, std::nullopt, true};
-    auto result = apply(run, std::min(readable, unpaused));
-    result.is_paused = !result.failure && unpaused < readable && result.settled == unpaused;
-    return result;
 }
 
-void Worker::tell_breaker(std::optional<Error> const& error, bool from_store)
+// How many events of the run can be tried.
+Worker::Try Worker::try_of(Run const& run, RunResult& result) const
+{
+    std::uint32_t readable = 0;
+    while (readable < run.count && readings_[run.first + readable] == Reading::done) ++readable;
+    if (readable == 0 && readings_[run.first] == Reading::failed) {
+        Error error{Errc::unavailable, "log_unreadable", "the log did not give the event back"};
+        result.failure = Failure{std::move(error), true, run.attempts, 0};
+    }
+    auto const unpaused = std::min(readable, count_unpaused(run));
+    result.is_paused = unpaused < readable;
+    return {.count = unpaused};
+}
+
+void Worker::tell_breaker(std::span<graph::ApplyResult const> answers)
 {
     auto const permit = std::exchange(permit_, Breaker::Permit::all);
-    if (error && from_store && error->code == Errc::unavailable)
-        deps_.breaker.failed(permit, *error, deps_.clock.now(), random_);
+    auto const failed = std::ranges::find_if(answers, [](graph::ApplyResult const& answer) {
+        return answer.error && answer.from_store && answer.error->code == Errc::unavailable;
+    });
+    if (failed != answers.end())
+        deps_.breaker.failed(permit, *failed->error, deps_.clock.now(), random_);
     else
         deps_.breaker.succeeded(permit, deps_.clock.now());
 }
@@ -147,26 +171,47 @@ std::size_t Worker::before_parked(std::span<Event const> events) const
     return static_cast<std::size_t>(std::ranges::find_if(events, waits) - events.begin());
 }
 
-// Applies the first `count` events of the run until one fails; conflicts are tried again at once.
-Worker::RunResult Worker::apply(Run const& run, std::uint32_t count)
+// One call to the graph, with what is left of the runs; a conflict is tried again at once. False: nothing is left.
+bool Worker::ask(std::size_t first, std::size_t last)
 {
-    auto const    events = std::span<Event const>(events_).subspan(run.first, count);
-    std::uint32_t settled = 0, conflicts = 0;
-    for (;;) {
-        auto const unparked = before_parked(events.subspan(settled));
-        if (unparked == 0)
-            return {settled, Failure{{Errc::invalid, follows_parked, "an earlier event of its record is parked"}}};
-        auto const rest = events.subspan(settled, unparked);
-        auto const result = deps_.graph.apply(rest.first(same_repository(rest)), decide_);
-        tell_breaker(result.error, result.from_store);
-        settle(result.outcomes, run.first + settled);
-        if (!result.outcomes.empty()) conflicts = 0;
-        settled += static_cast<std::uint32_t>(result.outcomes.size());
-        if (!result.error && settled == count) return {settled, std::nullopt};
-        if (!result.error) continue;
-        if (result.error->code == Errc::conflict && conflicts++ < options_.conflicts_max) continue;
-        return {settled, Failure{*result.error, result.from_store, settled == 0 ? run.attempts : 0, count - settled}};
+    asked_.clear();
+    asked_events_.clear();
+    for (auto r = first; r < last; ++r) {
+        auto const& [count, conflicts] = tries_[r];
+        auto&       result = results_[r];
+        if (result.failure || result.settled == count) continue;
+        auto const events = std::span<Event const>(events_).subspan(batch_.runs[r].first, count);
+        auto const rest = events.subspan(result.settled);
+        auto const unparked = before_parked(rest);
+        if (unparked == 0) {
+            result.failure = Failure{{Errc::invalid, follows_parked, "an earlier event of its record is parked"}};
+            continue;
+        }
+        asked_.push_back(r);
+        asked_events_.push_back(rest.first(same_repository(rest.first(unparked))));
     }
+    if (asked_.empty()) return false;
+    auto const answers = deps_.graph.apply_all(asked_events_, decide_);
+    tell_breaker(answers);
+    for (std::size_t i = 0; i < asked_.size(); ++i) take(asked_[i], answers[i]);
+    return true;
+}
+
+void Worker::take(std::size_t r, graph::ApplyResult const& answer)
+{
+    auto const& run = batch_.runs[r];
+    auto& [count, conflicts] = tries_[r];
+    auto& result = results_[r];
+    settle(answer.outcomes, run.first + result.settled);
+    result.settled += static_cast<std::uint32_t>(answer.outcomes.size());
+    if (!answer.outcomes.empty()) conflicts = 0;
+    if (answer.outcomes.empty() && !answer.error) {  // not tried
+        count = result.settled;
+        result.is_paused = false;
+    }
+    if (!answer.error || (answer.error->code == Errc::conflict && conflicts++ < options_.conflicts_max)) return;
+    result.failure = Failure{
+        *answer.error, answer.from_store, result.settled == 0 ? run.attempts : 0, count - result.settled};
 }
 
 void Worker::settle(std::span<graph::Outcome const> outcomes, std::uint32_t first)
@@ -222,7 +267,7 @@ void Worker::conclude(Run const& run, RunResult const& result)
     auto const  sequence = events_[run.first + settled].sequence;
     if (failure.from_store && failure.error.code != Errc::invalid) {
         // An event that may be in the graph is not given up: a replay would do without what it did.
-        auto const code = sequence <= run.doubt ? Errc::unavailable : failure.error.code;
+        auto const code = sequence <= std::max(run.doubt, deps_.doubt) ? Errc::unavailable : failure.error.code;
         auto const is_unknown = failure.error.code == Errc::unavailable && failure.in_doubt != 0;
         auto const doubt =
             is_unknown ? events_[run.first + settled + failure.in_doubt - 1].sequence : Sequence::none;

@@ -42,6 +42,7 @@ public:
         Gate const&              gate;
         RecentStale&             recent_stale;
         Suspects::Hand           hand{};
+        Sequence                 doubt{};  // events up to this one may be in the graph since before the start
     };
 
     Worker(Deps deps, RetryOptions options, std::uint64_t seed);
@@ -66,15 +67,27 @@ private:
         bool                   is_paused{false};  // what follows the settled ones
     };
 
+    // Of a run.
+    struct Try {
+        std::uint32_t count{0};      // events to be settled
+        std::uint32_t conflicts{0};  // in a row
+    };
+
+    static constexpr std::size_t              batch_limit_max = 1'024;  // the scheduler gives fewer
+    static constexpr std::chrono::nanoseconds batch_time = std::chrono::milliseconds(1);
+
     static constexpr std::size_t blocks_bytes_max = 32u << 20;
 
     Result<>  read();
     Result<Reading> read_from_log(Sequence sequence);
-    RunResult work(Run const& run);
-    RunResult apply(Run const& run, std::uint32_t count);
+    void      work();
+    Try       try_of(Run const& run, RunResult& result) const;
+    bool      ask(std::size_t first, std::size_t last);
+    void      take(std::size_t r, graph::ApplyResult const& answer);
     std::size_t before_parked(std::span<Event const> events) const;
     bool      may_ask() const { return permit_ == Breaker::Permit::probe || deps_.breaker.is_closed(); }
-    void      tell_breaker(std::optional<Error> const& error, bool from_store);
+    void      tell_breaker(std::span<graph::ApplyResult const> answers);
+    void      adapt(std::chrono::nanoseconds took);
     std::uint32_t count_unpaused(Run const& run) const;
     void      settle(std::span<graph::Outcome const> outcomes, std::uint32_t first);
     void      measure();
@@ -96,6 +109,10 @@ private:
     std::uint64_t         stale_{0};  // of those
     std::vector<std::uint32_t> settled_of_;  // how many of those, by producer
     std::vector<RunResult> results_;  // one per run
+    std::vector<Try>       tries_;    // likewise
+    std::vector<std::size_t>             asked_;         // runs of a call to the graph
+    std::vector<std::span<Event const>>  asked_events_;  // theirs
+    std::size_t batch_limit_{batch_limit_max};
 };
 
 }  // namespace sluice::engine

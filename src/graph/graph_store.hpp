@@ -89,9 +89,11 @@ public:
     virtual ~Positions() = default;
 
     // Makes this process the only one that applies to the store, and gives what save() was given last: empty if the
-    // store is new. Until it has succeeded apply() is `unavailable`. May be called again. `unavailable`; `invalid`:
-    // the store is not one this program can use.
+    // store is new. May be called again. `unavailable`; `invalid`: the store is not one this program can use.
     virtual Result<std::string> begin() = 0;
+
+    // After begin(), once its answer is found good: events may be applied. Until then apply() is `unavailable`.
+    virtual void open() = 0;
 
     // Keeps `position` durably: everything it calls settled was applied before. `corrupt` once another process has
     // begun.

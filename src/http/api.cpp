@@ -303,15 +303,35 @@ char const* word(log::Space::Level disk)
 
 char const* word(bool healthy) { return healthy ? "healthy" : "degraded"; }
 
+// The log, and the store of the graph if that is another one.
+json::object database_json(engine::Engine const& engine, graph::StoreStatus const& store, bool log_works)
+{
+    auto const&  c = engine.counters();
+    bool const   is_up = store.is_up && engine.graph_answers();
+    json::object database{{"status", word(log_works && is_up)},
+                          {"backend", store.backend},
+                          {"latency_ms", mean(engine::get(c.commit_ns), engine::get(c.commits), 1e6)}};
+    if (store.connections_max == 0) return database;
+    auto const error = store.last_error ? json::value(store.last_error->detail) : json::value();
+    database["graph"] = {{"status", word(is_up)},
+                         {"latency_ms", mean(store.query_ns, store.queries, 1e6)},
+                         {"last_error", error},
+                         {"connections", store.connections},
+                         {"connections_in_use", store.connections_in_use},
+                         {"connections_max", store.connections_max},
+                         {"slow_queries", store.slow_queries}};
+    return database;
+}
+
 }  // namespace
 
 void Api::ready(Request&, Reply reply)
 {
     auto const checks = check(deps_.engine, draining_);
-    auto const cached = deps_.answers.stats();
     auto       response = answer(
         json::object{{"status", checks.ready() ? "ready" : "degraded"},
-                           {"checks", {{"database", word(checks.database)}, {"cache", word(!is_degraded(cached))},
+                           {"checks", {{"database", word(checks.database && deps_.engine.graph_answers())},
+                                       {"cache", word(!is_degraded(deps_.answers.stats()))},
                                        {"event_pipeline", word(checks.pipeline)}}},
                            {"timestamp", schema::format_datetime(deps_.clock.wall())}},
         checks.ready() ? 200 : 503);
@@ -331,7 +351,6 @@ Response Api::detailed(engine::LaneStats const& lanes) const
 {
     auto const checks = check(deps_.engine, draining_);
     auto const  space = deps_.engine.space();
-    auto const& c = deps_.engine.counters();
     auto const uptime = std::chrono::duration_cast<std::chrono::seconds>(deps_.clock.now() - started_).count();
     auto const letters = deps_.engine.dead_letters().stats();
     json::array reasons;
@@ -346,9 +365,7 @@ Response Api::detailed(engine::LaneStats const& lanes) const
         {"version", options_.version},
         {"environment", options_.environment},
         {"dependencies",
-         {{"database",
-           {{"status", word(checks.database && deps_.engine.graph_answers())}, {"backend", "embedded"},
-            {"latency_ms", mean(engine::get(c.commit_ns), engine::get(c.commits), 1e6)}}},
+         {{"database", database_json(deps_.engine, deps_.graph.status(), checks.database)},
           {"cache", to_json(deps_.answers)},
           {"disk",
            {{"status", word(space.level)}, {"free_bytes", space.free_bytes}, {"has_reserve", space.has_reserve}}},

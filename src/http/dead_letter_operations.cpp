@@ -67,7 +67,7 @@ Result<Operations::Record> Operations::read(Sequence sequence) const
     auto block = deps_.log.read(sequence);
     if (!block) return block.error();
     if (!*block) return Error{Errc::corrupt, "no_event", "there is no event " + std::to_string(number(sequence))};
-    auto const record = (*block)->record(number(sequence) - number((*block)->first()));
+    auto const record = (*block)->record_at(sequence);
     return Record{std::move(*block), record};
 }
 

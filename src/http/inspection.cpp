@@ -54,7 +54,7 @@ std::optional<std::string> did_of(log::EventLog const& log, Sequence sequence)
 {
     auto const block = log.read(sequence);
     if (!block || !*block) return std::nullopt;
-    return std::string((*block)->record(number(sequence) - number((*block)->first())).did());
+    return std::string((*block)->record_at(sequence).did());
 }
 
 }  // namespace
@@ -99,7 +99,7 @@ Response Inspection::find(std::string const& event_id) const
     if (auto const made = engine::sequence_in_id(event_id); made != Sequence::none) {
         auto const block = deps_.log.read(made);
         bool const is_it = block && *block &&
-                           (*block)->record(number(made) - number((*block)->first())).id(made) == event_id;
+                           (*block)->record_at(made).id(made) == event_id;
         if (is_it) return show(made);
     }
     auto const answer = std::make_shared<std::promise<Result<Sequence>>>();

@@ -449,7 +449,7 @@ bool Tail::take_events(Reader& reader, log::StoredBlock const& block, Sequence l
 {
     auto const end = std::min(block.sequence(block.size()), next(last));
     for (; reader.next < end; reader.next = next(reader.next)) {
-        auto const record = block.record(number(reader.next) - number(block.first()));
+        auto const record = block.record_at(reader.next);
         if (!reader.filter.takes(record)) continue;
         if (turn.piece.size() >= options_.piece_bytes) return false;
         event_.clear();

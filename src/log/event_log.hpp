@@ -83,6 +83,8 @@ public:
     std::uint64_t chain_after() const noexcept { return chain_after_; }
     Sequence    sequence(std::size_t i) const noexcept { return Sequence{number(first_) + i}; }
     LoggedRecord  record(std::size_t i) const noexcept { return LoggedRecord(bytes_.data() + offsets_[i]); }
+    bool          holds(Sequence s) const noexcept { return s >= first_ && number(s) - number(first_) < size(); }
+    LoggedRecord  record_at(Sequence s) const noexcept { return record(number(s) - number(first_)); }  // that it holds
     Event       event(std::size_t i) const noexcept { return record(i).event(sequence(i), received_at_); }
 
 private:

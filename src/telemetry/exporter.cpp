@@ -190,6 +190,30 @@ void add_cache(Families& f, cache::Answers const& answers)
 
 }  // namespace
 
+namespace {
+
+// Of a store in memory most of it stays 0.
+void add_graph_store(Families& f, graph::StoreStatus const& store)
+{
+    auto const num = [](std::uint64_t n) { return static_cast<double>(n); };
+    f.gauge("sluice_graph_up", "1 while the graph store answers.", {{num(store.is_up), std::string(store.backend)}},
+            "backend");
+    f.gauge("sluice_graph_connections", "Connections to its server.", {{num(store.connections)}});
+    f.gauge("sluice_graph_connections_in_use", "Those that somebody uses.", {{num(store.connections_in_use)}});
+    f.gauge("sluice_graph_connections_max", "How many there may be.", {{num(store.connections_max)}});
+    f.counter("sluice_graph_connects_total", "Connections made.", {{num(store.connected)}});
+    f.counter("sluice_graph_connections_lost_total", "Connections that broke.", {{num(store.lost)}});
+    f.counter("sluice_graph_queries_total", "Statements.", {{num(store.queries)}});
+    f.counter("sluice_graph_query_seconds_total", "Time spent waiting for them.", {{seconds(store.query_ns)}});
+    f.counter("sluice_graph_slow_queries_total", "Statements that took longer than database.slow_query_ms.",
+              {{num(store.slow_queries)}});
+    f.counter("sluice_graph_transactions_total", "Transactions that applied events.", {{num(store.transactions)}});
+    f.counter("sluice_graph_unknown_commits_total", "Commits whose answer was lost; each was looked up afterwards.",
+              {{num(store.unknown_commits)}});
+}
+
+}  // namespace
+
 std::string metrics_text(
     engine::Engine const& engine, graph::GraphStore const& graph, cache::Answers const& answers,
     HttpNumbers const& http, std::uint64_t log_disk_bytes, WallTime now)
@@ -283,10 +307,11 @@ std::string metrics_text(
     f.counter("sluice_worker_busy_seconds_total", "Time workers spent on micro-batches.",
               {{seconds(engine::get(c.work_ns))}});
     f.counter("sluice_worker_batches_total", "Micro-batches.", {{num(engine::get(c.batches))}});
+    add_graph_store(f, graph.status());
     auto const checkpoints = engine.checkpoints();
     f.counter("sluice_checkpoints_total", "Checkpoints since the start.",
               {{num(checkpoints.written), "written"}, {num(checkpoints.failed), "failed"}}, "result");
-    f.gauge("sluice_checkpoint_sequence", "The log up to here is in the last checkpoint; a restart folds what follows.",
+    f.gauge("sluice_checkpoint_sequence", "The log up to here is in the last checkpoint, or in the store; a restart goes on from there.",
             {{num(number(checkpoints.position))}});
     f.gauge("sluice_checkpoint_bytes", "Size of the last checkpoint.", {{num(checkpoints.bytes)}});
     f.gauge("sluice_checkpoint_seconds", "How long the last checkpoint took.", {{seconds(checkpoints.nanoseconds)}});

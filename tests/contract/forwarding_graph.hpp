@@ -29,6 +29,8 @@ public:
     Hash128           digest() const override { return inner_.digest(); }
     graph::Counts     counts() const override { return inner_.counts(); }
     graph::Snapshots* snapshots() noexcept override { return inner_.snapshots(); }
+    graph::Positions* positions() noexcept override { return inner_.positions(); }
+    std::size_t       repositories_at_once() const noexcept override { return inner_.repositories_at_once(); }
 
 protected:
     graph::GraphStore& inner_;

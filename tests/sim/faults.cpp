@@ -6,6 +6,7 @@ namespace sluice::sim {
 
 Faults Faults::draw(Random& random)
 {
+    bool const graph_survives = random.chance(0.5);
     auto const up_to = [&](double most) {
         if (random.chance(0.5)) return 0.0;
         return most * static_cast<double>(1 + random.below(100)) / 100;
@@ -26,14 +27,16 @@ Faults Faults::draw(Random& random)
         .wall_jump = up_to(0.05),
         .file_damaged = up_to(0.5),
         .file_misread = up_to(0.01),
-        .graph_survives = random.chance(0.4),
+        .graph_survives = graph_survives,
+        .keeps_position = graph_survives && random.chance(0.6),
     };
 }
 
-Faults Faults::none(bool graph_survives)
+Faults Faults::none() const
 {
     Faults faults;
     faults.graph_survives = graph_survives;
+    faults.keeps_position = keeps_position;
     return faults;
 }
 
@@ -223,6 +226,10 @@ graph::ApplyResult FaultyGraph::ask(std::span<Event const> events, graph::Decide
         ++c.goals["graph away during recovery"];
         return fail(head, Errc::unavailable, "store_unavailable");
     }
+    if (c.faults.keeps_position && !positions_.is_open()) {
+        ++c.goals["graph asked before it was open"];
+        return fail(head, Errc::unavailable, "store_unavailable");
+    }
     if (!c.is_recovering) {
         if (c.chance(c.faults.crash_inside)) throw Crash{};
         if (c.chance(c.faults.outage)) c.outage_until = c.later(60);
@@ -289,6 +296,36 @@ void FaultyGraph::clear()
 {
     ++context_.goals["checkpoint refused halfway"];
     inner_.snapshots()->clear();
+}
+
+Result<std::string> FaultyGraph::FaultyPositions::begin()
+{
+    auto& c = graph_.context_;
+    if (c.chance(c.faults.outage * 8)) {
+        ++c.goals[c.is_recovering ? "graph away at a start" : "graph away when it was to be opened"];
+        return Error{Errc::unavailable, "store_unavailable", ""};
+    }
+    return c.position;
+}
+
+Result<> FaultyGraph::FaultyPositions::save(std::string_view position, Sequence)
+{
+    auto& c = graph_.context_;
+    bool const is_failing = c.chance(c.faults.outage * 4);
+    if (!is_failing || c.random.chance(0.5)) c.position = position;
+    ++c.goals[is_failing ? "position not saved" : "position saved"];
+    if (c.chance(c.faults.crash_inside)) throw Crash{};
+    return is_failing ? Result<>(Error{Errc::unavailable, "store_unavailable", ""}) : Result<>();
+}
+
+Result<> FaultyGraph::FaultyPositions::clear()
+{
+    auto& c = graph_.context_;
+    ++c.goals["graph of other processors cleared"];
+    graph_.inner_.snapshots()->clear();
+    c.position.clear();
+    c.ledger.graph_cleared();
+    return {};
 }
 
 // Events that the graph has already are given to it one by one: that must change nothing.

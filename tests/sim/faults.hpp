@@ -36,9 +36,10 @@ struct Faults {
     double file_damaged{0};  // a checkpoint or a run of ids, at a restart
     double file_misread{0};  // a bit of one that is read
     bool   graph_survives{false};  // a crash, as a database server would
+    bool   keeps_position{false};  // the graph that survives
 
     static Faults draw(Random& random);
-    static Faults none(bool graph_survives);
+    Faults none() const;  // no more of them, and the same graph
 };
 
 // What the faulty ports of one process share.
@@ -55,6 +56,7 @@ struct FaultContext {
     engine::BreakerOptions breaker{};       // that the process runs with
     std::string_view killer{};              // payload of the event that ends every process; empty: there is none
     std::uint64_t    killed{0};             // times it did, in a row
+    std::string      position{};            // that the graph keeps
     std::vector<std::byte> in_hand = std::vector<std::byte>(engine::Suspects::bytes);  // survives every crash
 
     bool        chance(double p) { return p > 0 && random.chance(p); }
@@ -108,7 +110,10 @@ private:
 // Also tells the ledger what is applied.
 class FaultyGraph final : public ForwardingGraph, private graph::Snapshots {
 public:
-    FaultyGraph(graph::GraphStore& inner, FaultContext& context) : ForwardingGraph(inner), context_(context) {}
+    FaultyGraph(graph::GraphStore& inner, FaultContext& context)
+        : ForwardingGraph(inner), context_(context), positions_(*this)
+    {
+    }
 
     graph::ApplyResult apply(std::span<Event const> events, graph::Decide const& decide) override;
 
@@ -118,7 +123,25 @@ public:
         return context_.faults.graph_survives || inner_.snapshots() == nullptr ? nullptr : this;
     }
 
+    graph::Positions* positions() noexcept override { return context_.faults.keeps_position ? &positions_ : nullptr; }
+    std::size_t       repositories_at_once() const noexcept override { return context_.faults.keeps_position ? 8 : 1; }
+
 private:
+    // Does not always answer, and may have done what it did not answer to.
+    class FaultyPositions final : public graph::Positions {
+    public:
+        explicit FaultyPositions(FaultyGraph& graph) : graph_(graph) {}
+        Result<std::string> begin() override;
+        void                open() override { is_open_ = true; }
+        Result<>            save(std::string_view position, Sequence through) override;
+        Result<>            clear() override;
+        bool                is_open() const noexcept { return is_open_; }
+
+    private:
+        FaultyGraph& graph_;
+        bool         is_open_{false};
+    };
+
     graph::ApplyResult pass(std::span<Event const> events, graph::Decide const& decide);
     graph::ApplyResult fail(Event const& event, Errc error, char const* reason);
     graph::ApplyResult ask(std::span<Event const> events, graph::Decide const& decide);
@@ -132,6 +155,7 @@ private:
     FaultContext& context_;
     std::uint32_t away_in_row_{0};  // answers of this process's workers: it is away
     Clock::Mono   away_at_{};       // the last of them
+    FaultyPositions positions_;
 };
 
 }  // namespace sluice::sim

@@ -105,6 +105,20 @@ void Ledger::recovery_ends(engine::EngineState const& state, graph::GraphStore c
     require(state.watermark == last(), "after recovery the watermark stands at the end");
 }
 
+// Of a graph that says itself how far it is.
+void Ledger::recovery_ends(engine::EngineState const& state, std::function<bool(Sequence)> const& is_unsettled)
+{
+    is_recovering_ = false;
+    parked_in_fold_.clear();
+    for (std::size_t i = 0; i < log_.size(); ++i) {
+        settled_[i] = !is_unsettled(Sequence{i + 1});
+        bool const is_so = log_[i].event == nullptr || decisions_.contains(i + 1) || in_graph_[i];
+        require(!settled_[i] || is_so, "a position claims nothing that was not applied", describe(i + 1));
+    }
+    recount();
+    check(state);
+}
+
 void Ledger::read_log(log::MemoryLog::Disk const& disk)
 {
     auto const before = number(last());
@@ -384,14 +398,19 @@ void Ledger::applying(std::span<Event const> events)
     while (is_recovering_ && is_restored_ && lane.unsettled < lane.sequences.size() &&
            lane.sequences[lane.unsettled] < number(events.front().sequence))
         ++lane.unsettled;
+    auto next_in_lane = lane.unsettled;
     for (std::size_t i = 0; i < events.size(); ++i) {
         auto const sequence = number(events[i].sequence);
         require(sequence <= log_.size() && at(sequence).event != nullptr, "only what is durable is applied",
                 describe(sequence));
         require(events[i].did == event_at(sequence).did, "a batch is of one repository", describe(sequence));
         require(events[i].version == at(sequence).version, "an event comes with its place", describe(sequence));
-        auto const at = lane.unsettled + i;
-        require(at < lane.sequences.size() && lane.sequences[at] == sequence,
+        // What was decided does not come, nor what a graph said it has.
+        auto const& all = lane.sequences;
+        while (next_in_lane < all.size() && all[next_in_lane] < sequence &&
+               (is_through(all[next_in_lane]) || (is_recovering_ && is_restored_)))
+            ++next_in_lane;
+        require(next_in_lane < all.size() && all[next_in_lane++] == sequence,
                 "a lane is applied in log order, nothing twice and nothing left out", describe(sequence));
     }
     if (!is_recovering_ && log_works_) check_pauses(lane, events);

@@ -8,6 +8,7 @@
 #include "sim/reference.hpp"
 
 #include <deque>
+#include <functional>
 #include <map>
 #include <optional>
 #include <set>
@@ -41,6 +42,7 @@ public:
     // It begins, or begins again, to fold the log.
     void recovery_begins(bool maybe_restored);  // from a checkpoint; what that held, the graph shows in the end
     void recovery_ends(engine::EngineState const& state, graph::GraphStore const& graph);
+    void recovery_ends(engine::EngineState const& state, std::function<bool(Sequence)> const& is_unsettled);
     void upgrade() { is_upgraded_ = true; }  // while no process runs
     bool is_upgraded() const noexcept { return is_upgraded_; }
 
@@ -58,6 +60,7 @@ public:
     void             controlling(std::string payload, Control control) { controls_sent_.emplace(payload, control); }
 
     // What the graph was asked and what became of it.
+    void graph_cleared() { in_graph_.assign(in_graph_.size(), false); }
     void work_begins(bool log_works)
     {
         served_for_.clear();

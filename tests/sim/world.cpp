@@ -54,6 +54,10 @@ engine::EngineOptions draw_options(Random& random)
     options.workers = 1 + random.below(3);
     options.seed = random.next();
     options.checkpoint.events = 1 + random.below(60);
+    options.position.interval = std::chrono::milliseconds(1 + random.below(50));
+    options.position.copy_interval = std::chrono::seconds(random.below(2));
+    options.position.unsettled_max = random.chance(0.3) ? random.below(4) : 1'000;
+    options.queued_at_start_max = random.chance(0.3) ? random.below(40) : 1'000;
     options.checkpoint.interval = std::chrono::seconds(random.below(2));
     options.checkpoint.frame_bytes = 1 + random.below(2'000);
     options.checkpoint.visits = 1 + random.below(100);
@@ -261,7 +265,7 @@ private:
         constexpr int steps_max = 4'000;
         for (int i = 0; i < steps_max && done_ < events_.size(); ++i) guarded([this] { step(); });
         for (auto i = is_operated_ ? random_.below(300) : 0; i > 0; --i) guarded([this] { step(); });
-        faults_ = Faults::none(faults_.graph_survives);
+        faults_ = faults_.none();
         context_.disk_full_until = context_.outage_until = {};
         if (is_to_be_upgraded_ && !ledger_.is_upgraded()) {
             is_upgrade_due_ = true;
@@ -322,6 +326,7 @@ private:
             guarded([this] { append(); });
             guarded([this] { jobs(); });
             guarded([this] { maintain_ids(); });
+            if (faults_.keeps_position) guarded([this] { checkpoint(); });
             for (std::size_t worker = 0; worker < options_.workers; ++worker) guarded([&] { work(worker); });
             clock_.advance(1ms);
         }
@@ -340,9 +345,11 @@ private:
         for (int tries = 0;; ++tries) {
             ledger_.restart(storage_.seen(), faults_.graph_survives);
             misjudge(twin_, context_.in_hand);
-            if (!graph_ || !faults_.graph_survives)
+            if (!graph_ || !faults_.graph_survives) {
                 graph_ = make_graph(twin_);
-            else
+                context_.position.clear();
+                faults_.keeps_position = faults_.keeps_position && graph_->snapshots() != nullptr;
+            } else
                 sim::crash(twin_, *graph_);
             bool const may_fail = tries < 4 && number(ledger_.last()) > 0 && context_.chance(faults_.recovery_fails);
             context_.recovery_fails_at = may_fail ? 1 + random_.below(number(ledger_.last())) : 0;
@@ -360,7 +367,12 @@ private:
         dead_most_ = parked_most_ = ~std::uint64_t{0};
         dead_checked_ = ~std::uint64_t{0};
         controls_checked_ = ~std::uint64_t{0};
-        ledger_.recovery_ends(state, *graph_);
+        if (faults_.keeps_position) {
+            ledger_.recovery_ends(state, [this](Sequence sequence) { return engine().is_unsettled(sequence); });
+            if (state.pending != decltype(state.pending){}) ++report_.goals["start that left events to the workers"];
+        } else {
+            ledger_.recovery_ends(state, *graph_);
+        }
         check_controls();
         check_given_up();
         if (!engine().ids_have_room()) ++report_.goals["ids incomplete after a start"];
@@ -397,7 +409,8 @@ private:
     bool recover()
     {
         context_.is_recovering = true;
-        ledger_.recovery_begins(!faults_.graph_survives && !checkpoints_.list()->empty());
+        ledger_.recovery_begins(
+            faults_.keeps_position || (!faults_.graph_survives && !checkpoints_.list()->empty()));
         Result<engine::Folded> folded = Error{};
         try {
             folded = engine().recover();
@@ -430,7 +443,16 @@ private:
         start();
     }
 
-    void checkpoint() { note(20 + engine().checkpoint_step()); }
+    void checkpoint()
+    {
+        auto const done = engine().checkpoint_step();
+        if (!done) {
+            require(done.error().reason == "projection_unfit", "a graph is never behind what it said");
+            ++report_.goals["graph of other processors, found when it was opened"];
+            throw Crash{};
+        }
+        note(20 + *done);
+    }
 
     void append()
     {
@@ -741,6 +763,12 @@ private:
 
         process_.reset();
         start();
+        for (int i = 0; !engine().idle(); ++i) {
+            require(i < 2'000, "what a start leaves to the workers comes to an end");
+            checkpoint();
+            for (std::size_t worker = 0; worker < options_.workers; ++worker) work(worker);
+            clock_.advance(1ms);
+        }
         auto const again = engine().state();
         require(again.accepted == state.accepted && again.applied == state.applied &&
                     again.dead_lettered == state.dead_lettered && again.parked == state.parked,

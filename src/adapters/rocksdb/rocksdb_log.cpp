@@ -198,7 +198,7 @@ Result<> RocksdbLog::compare_with_head() const
     if (!block) return block.error();
     if (!*block)
         return Error{Errc::corrupt, "gap", "sequence " + std::to_string(number(head.sequence)) + " is missing"};
-    auto const record = (*block)->record(number(head.sequence) - number((*block)->first()));
+    auto const record = (*block)->record_at(head.sequence);
     if (record.header().chain != head.chain)
         return Error{
             Errc::corrupt, "head_mismatch",

@@ -200,7 +200,7 @@ TEST_F(QueriesTest, NeighborsEqualASearchThroughEverything)
         });
         if (expected.size() > 7) expected.resize(7);
 
-        EXPECT_EQ(neighbors(world, did, min_strength, 7, noon), expected);
+        EXPECT_EQ(neighbors(world, did, min_strength, 7, noon).value(), expected);
         compared += expected.size();
     }
     EXPECT_GT(compared, 20u);

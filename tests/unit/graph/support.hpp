@@ -3,6 +3,8 @@
 
 #include "graph/graph_store.hpp"
 
+#include <gtest/gtest.h>
+
 #include <map>
 #include <memory>
 #include <string>
@@ -21,6 +23,7 @@ struct Step {
     std::string            did;
     std::string            key;
     std::vector<StepValue> fields;
+    std::uint64_t          version{0};  // 0: its own
 
     Hash128 payload_hash() const { return {sequence, rev}; }
 };
@@ -39,6 +42,7 @@ inline Event event_of(Step const& step)
 {
     Event event;
     event.sequence = Sequence{step.sequence};
+    event.version = Sequence{step.version};
     event.rev = Revision{step.rev};
     event.did = step.did;
     event.payload_hash = step.payload_hash();
@@ -59,7 +63,9 @@ inline ApplyResult run(GraphStore& store, std::span<Step const> steps)
 
 inline std::vector<Outcome> run(GraphStore& store, std::vector<Step> const& steps)
 {
-    return run(store, std::span(steps)).outcomes;
+    auto const result = run(store, std::span(steps));
+    if (result.from_store) ADD_FAILURE() << result.error->reason << ": " << result.error->detail;
+    return result.outcomes;
 }
 
 inline std::string uri(std::string const& did, std::string const& name) { return "at://" + did + "/test/" + name; }

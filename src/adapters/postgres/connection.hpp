@@ -1,0 +1,79 @@
+// One connection to the server, and what its errors mean.
+#pragma once
+
+#include "adapters/postgres/params.hpp"
+#include "adapters/postgres/postgres_graph.hpp"
+#include "adapters/postgres/tables.hpp"
+#include "adapters/postgres/watchdog.hpp"
+
+#include <pqxx/connection>
+#include <pqxx/result>
+
+#include <atomic>
+
+namespace sluice::adapters::postgres {
+
+// What a connection is made with: the URL, and our options where it says nothing. `invalid` bad_url.
+Result<std::string> connection_string(PostgresOptions const& options);
+
+// What all connections of a store have done.
+struct Usage {
+    std::atomic<std::uint64_t> connected{0}, lost{0}, queries{0}, slow_queries{0}, query_ns{0};
+};
+
+// One thread at a time. Nothing throws but running out of memory.
+class Connection {
+public:
+    // All outlive it.
+    struct Deps {
+        PostgresOptions const& options;
+        Clock const&           clock;
+        Watchdog&              watchdog;
+        Usage&                 usage;
+    };
+
+    // Takes up to the connect time-out; name resolution has one of its own.
+    static Result<std::unique_ptr<Connection>> open(Deps deps, std::string const& connection_string);
+    ~Connection();
+
+    // Ends within the statement time-out and a little more. After an error of `unavailable` look at is_lost(): only
+    // then is it unknown whether the statement was carried out.
+    Result<pqxx::result> run(Statement const& statement, Params const& params);
+    // Several statements without parameters; `name` stands for them.
+    Result<pqxx::result> run(std::string const& name, std::string const& sql);
+
+    bool        is_lost() const noexcept { return is_lost_; }
+    Clock::Mono since() const noexcept { return since_; }
+    // Looks without asking: the server has closed it, or says something nobody asked for.
+    bool looks_closed() const noexcept;
+
+private:
+    Connection(Deps deps, std::string const& connection_string);
+
+    template <class F>
+    Result<pqxx::result> guarded(std::string const& name, F const& call);
+
+    Deps const        deps_;
+    pqxx::connection  connection_;
+    int const         socket_;  // a second handle of the connection's socket, open for as long as this
+    Clock::Mono const since_;
+    bool              is_lost_{false};
+};
+
+// Rolls back unless committed.
+class Transaction {
+public:
+    explicit Transaction(Connection& connection) : connection_(connection) {}
+    ~Transaction();
+    Transaction(Transaction const&) = delete;
+    Transaction& operator=(Transaction const&) = delete;
+
+    Result<> begin();
+    Result<> commit();
+
+private:
+    Connection& connection_;
+    bool        is_open_{false};
+};
+
+}  // namespace sluice::adapters::postgres

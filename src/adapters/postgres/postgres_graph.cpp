@@ -1,0 +1,664 @@
+#include "adapters/postgres/postgres_graph.hpp"
+
+#include "adapters/postgres/ledger.hpp"
+#include "adapters/postgres/pool.hpp"
+#include "adapters/postgres/rows.hpp"
+#include "adapters/postgres/schema.hpp"
+#include "adapters/postgres/stamps.hpp"
+
+#include "graph/guard.hpp"
+#include "graph/record_digest.hpp"
+
+#include <set>
+#include <shared_mutex>
+
+namespace sluice::adapters {
+namespace {
+
+using namespace postgres;
+
+constexpr std::size_t  repositories_per_call = 64;
+constexpr std::int64_t removed_at_once = 10'000;  // records of a repository that goes; bounds what is in memory
+
+// The same for one repository's whole range of keys.
+struct Range {
+    explicit Range(std::string_view did) : key("at://" + std::string(did)), from(key + '/'), to(key + '0') {}
+
+    std::string key, from, to;  // '0' follows '/'
+};
+
+Error const not_begun{Errc::unavailable, "not_begun", "the store has not begun yet"};
+
+class PostgresGraph final : public graph::GraphStore, public graph::Positions {
+public:
+    PostgresGraph(PostgresOptions options, Clock const& clock) : options_(std::move(options)), pool_(options_, clock) {}
+
+    graph::Positions* positions() noexcept override { return this; }
+
+    Result<std::string> begin() override;
+    void                open() override { is_open_.store(true, std::memory_order_release); }
+    Result<>            save(std::string_view position, Sequence through) override;
+    Result<>            clear() override;
+
+    graph::ApplyResult              apply(std::span<Event const> events, graph::Decide const& decide) override;
+    std::vector<graph::ApplyResult> apply_all(Runs runs, graph::Decide const& decide) override;
+    std::size_t                     repositories_at_once() const noexcept override { return repositories_per_call; }
+
+    Result<std::optional<graph::OwnedRecord>> find(Kind kind, std::string_view uri) const override;
+    Result<std::vector<graph::OwnedRecord>>   relationships_of(std::string_view did) const override;
+    Result<std::vector<graph::OwnedRecord>>   attestations_of(std::string_view target) const override;
+
+    graph::Stamp       stamp(std::string_view name) const override { return stamps_.of(name); }
+    Hash128            digest() const override { return ledger_.totals().digest; }
+    graph::Counts      counts() const override { return ledger_.totals().counts; }
+    graph::StoreStatus status() const override;
+
+private:
+    // What begin() found out.
+    struct Begun {
+        std::uint32_t generation;
+        std::int64_t  epoch;
+        Statements    sql;
+    };
+    // Events of one repository that are to be applied, and where what became of them goes.
+    struct Work {
+        std::span<Event const> events;
+        graph::ApplyResult*    result;
+    };
+
+    using Answer = Result<pqxx::result>;
+
+    Answer ask(Connection& connection, Statement const& statement, Params const& params) const;
+    Answer tell(Connection& connection, std::string const& name, std::string const& sql) const;
+    template <class T>
+    T      noted(Connection& connection, T result) const;
+
+    Result<std::string> begin(Connection& connection, Begun& begun, std::vector<Ledger::Writer>& writers) const;
+    Result<>            clear(Connection& connection, std::vector<Ledger::Writer>& writers) const;
+    Result<std::vector<Ledger::Writer>> read_writers(Connection& connection, std::string const& schema) const;
+
+    void                   apply(std::vector<Work> work, graph::Decide const& decide);
+    void                   divide(std::vector<Work> const& work, graph::Decide const& decide);
+    bool                   take_over(Work& work, Batch::Run const& run);
+    Result<>               carry_out(Batch& batch, graph::Decide const& decide);
+    Result<>               load(Connection& connection, Batch& batch) const;
+    Result<graph::Outcome> remove_repository(Event const& event);
+    Result<std::optional<graph::Outcome>>
+    settled(Connection& connection, Event const& event, Range const& range, Revision& floor, Totals& change) const;
+    Result<> remove_records(
+        Connection& connection, Range const& range, Revision floor, Totals& change, std::set<std::size_t>& names) const;
+
+    template <class F>
+    Result<>              commit(Totals const& change, F const& transact);
+    Result<Ledger::Taken> take_writer();
+    Result<bool>          settle(Ledger::Taken const& taken);
+
+    template <class F>
+    Result<std::vector<graph::OwnedRecord>> read(Table const& table, F const& statement, Params const& params) const;
+
+    PostgresOptions const options_;
+    mutable Pool          pool_;
+    Ledger                ledger_;
+    Stamps                stamps_;
+
+    mutable std::shared_mutex mutex_;  // guards begun_: shared by all that use it
+    std::optional<Begun>      begun_;
+    std::atomic<bool>         is_open_{false};
+
+    std::atomic<std::uint64_t> transactions_{0}, unknown_commits_{0};
+};
+
+template <class T>
+T PostgresGraph::noted(Connection& connection, T result) const
+{
+    pool_.note(result ? std::nullopt : std::optional(result.error()));
+    if (connection.is_lost()) pool_.close_idle();
+    return result;
+}
+
+PostgresGraph::Answer PostgresGraph::ask(Connection& connection, Statement const& statement, Params const& params) const
+{
+    return noted(connection, connection.run(statement, params));
+}
+
+PostgresGraph::Answer
+PostgresGraph::tell(Connection& connection, std::string const& name, std::string const& sql) const
+{
+    return noted(connection, connection.run(name, sql));
+}
+
+// Beginning.
+
+Result<std::string> PostgresGraph::begin()
+{
+    std::unique_lock const      lock(mutex_);
+    std::vector<Ledger::Writer> writers;
+    Begun                       begun{0, 0, Statements({})};
+    auto                        position = [&]() -> Result<std::string> {
+        auto lease = pool_.take(Pool::Use::apply);
+        if (!lease) return lease.error();
+        Transaction transaction(**lease);
+        if (auto const opened = transaction.begin(); !opened) return opened.error();
+        auto found = begin(**lease, begun, writers);
+        if (!found) return found;
+        if (auto const committed = transaction.commit(); !committed) return committed.error();
+        return found;
+    }();
+    if (!position) return position;
+    is_open_.store(false, std::memory_order_release);
+    pool_.close_idle();  // they may have prepared statements of another generation
+    ledger_.reset(std::move(writers), options_.writers);
+    stamps_.change_all();
+    begun_.emplace(std::move(begun));
+    return position;
+}
+
+Result<std::string>
+PostgresGraph::begin(Connection& connection, Begun& begun, std::vector<Ledger::Writer>& writers) const
+{
+    if (auto const locked = lock_generations(connection); !locked) return locked.error();
+    auto generation = options_.generation;
+    if (!generation) {
+        auto const current = current_generation(connection);
+        if (!current) return current.error();
+        generation = *current;
+    }
+    if (!generation) {
+        generation = 1;
+        if (auto const added = add_generation(connection, 1, true); !added) return added.error();
+    }
+    if (auto const migrated = migrate(connection, *generation); !migrated) return migrated.error();
+
+    auto const schema = schema_of(*generation);
+    auto const projection =
+        tell(connection, "begin", "update " + schema + ".projection set epoch = epoch + 1 returning epoch, position");
+    if (!projection) return projection.error();
+    auto const epoch = read_number((*projection)[0][0]);
+    auto const fenced = tell(
+        connection, "fence",
+        "insert into " + schema + ".writer (number, epoch) select i, 0 from generate_series(0, " +
+            std::to_string(options_.writers - 1) + ") as n(i) on conflict do nothing; update " + schema +
+            ".writer set epoch = " + std::to_string(epoch));
+    if (!fenced) return fenced.error();
+    auto found = read_writers(connection, schema);
+    if (!found) return found.error();
+    writers = std::move(*found);
+    begun = {*generation, epoch, Statements(schema)};
+    return read_bytes((*projection)[0][1]);
+}
+
+static Ledger::Writer writer_of(pqxx::row const& row)
+{
+    std::array<std::uint64_t, 7> n;
+    for (std::size_t i = 0; i < n.size(); ++i) n[i] = static_cast<std::uint64_t>(read_number(row[static_cast<int>(i)]));
+    Ledger::Writer writer{.commits = n[0], .totals = {.digest = {n[1], n[2]}}};
+    writer.totals.counts.live[static_cast<std::size_t>(Kind::relationship)] = n[3];
+    writer.totals.counts.live[static_cast<std::size_t>(Kind::attestation)] = n[4];
+    writer.totals.counts.live[static_cast<std::size_t>(Kind::entity)] = n[5];
+    writer.totals.counts.tombstones = n[6];
+    return writer;
+}
+
+static void add_totals(Params& params, Totals const& totals)
+{
+    auto const& live = totals.counts.live;
+    params.add(stored(totals.digest.low)).add(stored(totals.digest.high));
+    for (auto const kind : {Kind::relationship, Kind::attestation, Kind::entity})
+        params.add(stored(live[static_cast<std::size_t>(kind)]));
+    params.add(stored(totals.counts.tombstones));
+}
+
+Result<std::vector<Ledger::Writer>>
+PostgresGraph::read_writers(Connection& connection, std::string const& schema) const
+{
+    auto const rows = tell(
+        connection, "writers",
+        "select commits, digest_low, digest_high, relationships, attestations, entities, tombstones from " + schema +
+            ".writer order by number");
+    if (!rows) return rows.error();
+    std::vector<Ledger::Writer> writers;
+    for (auto const& row : *rows) writers.push_back(writer_of(row));
+    return writers;
+}
+
+static Error fenced() { return {Errc::corrupt, "fenced", "another process applies to the store"}; }
+
+Result<> PostgresGraph::save(std::string_view position, Sequence through)
+{
+    std::shared_lock const lock(mutex_);
+    if (!begun_) return not_begun;
+    auto const lease = pool_.take(Pool::Use::apply);
+    if (!lease) return lease.error();
+    auto const saved = ask(
+        **lease, begun_->sql.save, Params().add(begun_->epoch).add(position).add(stored(through)));
+    if (!saved) return saved.error();
+    if (saved->empty()) return fenced();
+    return {};
+}
+
+Result<> PostgresGraph::clear()
+{
+    std::unique_lock const lock(mutex_);
+    if (!begun_) return not_begun;
+    auto const lease = pool_.take(Pool::Use::apply);
+    if (!lease) return lease.error();
+    std::vector<Ledger::Writer> writers;
+    Transaction                 transaction(**lease);
+    if (auto const opened = transaction.begin(); !opened) return opened.error();
+    if (auto const cleared = clear(**lease, writers); !cleared) return cleared.error();
+    if (auto const committed = transaction.commit(); !committed) return committed.error();
+    ledger_.reset(std::move(writers), options_.writers);
+    stamps_.change_all();
+    return {};
+}
+
+Result<> PostgresGraph::clear(Connection& connection, std::vector<Ledger::Writer>& writers) const
+{
+    auto const schema = schema_of(begun_->generation);
+    auto const saved =
+        ask(connection, begun_->sql.save,
+            Params().add(begun_->epoch).add(std::string_view()).add(stored(Sequence::none)));
+    if (!saved) return saved.error();
+    if (saved->empty()) return fenced();
+    std::string tables_list = schema + ".repository";
+    for (auto const& table : tables()) tables_list += ", " + schema + '.' + std::string(table.name);
+    auto const cleared = tell(
+        connection, "clear",
+        "truncate " + tables_list + "; update " + schema +
+            ".writer set commits = commits + 1, digest_low = 0, digest_high = 0, relationships = 0, "
+            "attestations = 0, entities = 0, tombstones = 0");
+    if (!cleared) return cleared.error();
+    auto found = read_writers(connection, schema);
+    if (!found) return found.error();
+    writers = std::move(*found);
+    return {};
+}
+
+// Applying.
+
+graph::ApplyResult PostgresGraph::apply(std::span<Event const> events, graph::Decide const& decide)
+{
+    return std::move(apply_all({&events, 1}, decide).front());
+}
+
+std::vector<graph::ApplyResult> PostgresGraph::apply_all(Runs runs, graph::Decide const& decide)
+{
+    std::vector<graph::ApplyResult> results(runs.size());
+    std::vector<Work>               work;
+    for (std::size_t i = 0; i < runs.size(); ++i)
+        if (!runs[i].empty()) work.push_back({runs[i], &results[i]});
+    std::shared_lock const lock(mutex_);
+    if (begun_ && is_open_.load(std::memory_order_acquire)) {
+        apply(std::move(work), decide);
+    } else {
+        for (auto const& one : work) *one.result = {.outcomes = {}, .error = not_begun, .from_store = true};
+    }
+    return results;
+}
+
+// One transaction for all of it, but for repositories that are removed: each of those is one of its own.
+void PostgresGraph::apply(std::vector<Work> work, graph::Decide const& decide)
+{
+    while (!work.empty()) {
+        std::vector<std::span<Event const>> runs;
+        for (auto const& one : work) runs.push_back(one.events);
+        Batch      batch(runs);
+        auto const done = carry_out(batch, decide);
+        if (!done && done.error().code == Errc::invalid && (work.size() > 1 || work.front().events.size() > 1))
+            return divide(work, decide);
+        if (!done) {
+            for (auto& one : work) {
+                one.result->error = done.error();
+                one.result->from_store = true;
+            }
+            return;
+        }
+        std::vector<Work> rest;
+        for (std::size_t i = 0; i < work.size(); ++i)
+            if (take_over(work[i], batch.runs()[i])) rest.push_back(work[i]);
+        work = std::move(rest);
+    }
+}
+
+// One of the events cannot be stored, and nothing was: which one it is shows when they come one by one.
+void PostgresGraph::divide(std::vector<Work> const& work, graph::Decide const& decide)
+{
+    for (auto const& one : work) {
+        if (work.size() > 1) {
+            apply({one}, decide);
+        } else {
+            for (std::size_t i = 0; i < one.events.size() && !one.result->error; ++i)
+                apply({Work{one.events.subspan(i, 1), one.result}}, decide);
+        }
+        auto const& error = one.result->error;
+        if (error && one.result->from_store && error->code == Errc::unavailable) return;
+    }
+}
+
+// Hands over what became of a run, and removes its repository if that is what comes next. False: it is at its end.
+bool PostgresGraph::take_over(Work& work, Batch::Run const& run)
+{
+    auto& result = *work.result;
+    result.outcomes.insert(result.outcomes.end(), run.outcomes.begin(), run.outcomes.end());
+    result.error = run.error;
+    work.events = work.events.subspan(run.outcomes.size());
+    if (!run.stops_at_removal) return false;
+    auto const outcome = remove_repository(work.events.front());
+    if (!outcome) {
+        result.error = outcome.error();
+        result.from_store = true;
+        return false;
+    }
+    result.outcomes.push_back(*outcome);
+    work.events = work.events.subspan(1);
+    return !work.events.empty();
+}
+
+Result<> PostgresGraph::carry_out(Batch& batch, graph::Decide const& decide)
+{
+    if (batch.fold(decide) && !batch.writes()) return {};
+    auto const lease = pool_.take(Pool::Use::apply);
+    if (!lease) return lease.error();
+    do {
+        if (auto const loaded = load(**lease, batch); !loaded) return loaded.error();
+    } while (!batch.fold(decide));
+    if (!batch.writes()) return {};
+
+    std::size_t set = 0;
+    for (auto const& [key, row] : batch.rows())
+        if (row.after) set |= std::size_t{1} << static_cast<std::size_t>(table_of(key.first) - tables().data());
+    auto const done = commit(batch.change(), [&](Params params) {
+        for (std::size_t i = 0; i < table_count; ++i)
+            if (set >> i & 1) add_written(params, tables()[i], batch.rows());
+        return ask(**lease, begun_->sql.write[set], params);
+    });
+    // Also after an error: what happened may be unknown.
+    for (auto const& [key, row] : batch.rows()) {
+        if (!row.after) continue;
+        stamps_.change(graph::authority(key.second));
+        for (auto const& name : row.after->mentions())
+            if (!name.empty()) stamps_.change(name);
+        if (!row.before) continue;
+        for (auto const& name : row.before->mentions)
+            if (!name.empty()) stamps_.change(name);
+    }
+    return done;
+}
+
+// The rows the batch lacks.
+Result<> PostgresGraph::load(Connection& connection, Batch& batch) const
+{
+    using enum Array::Element;
+    std::vector<Array> guards(table_count + 1, Array(text)), records(table_count, Array(text));
+    std::array<bool, table_count> wants_records{};
+    bool                          wants_guards = false;
+    for (auto& [key, row] : batch.rows()) {
+        auto const* const table = table_of(key.first);
+        auto const        i = table ? static_cast<std::size_t>(table - tables().data()) : table_count;
+        bool const        lacks_record = row.wants_record && (!row.is_loaded || !row.record);
+        if (row.is_loaded && !lacks_record) continue;
+        row.is_loaded = true;
+        if (lacks_record) {
+            records[i].add(key.second);
+            wants_records[i] = true;
+        } else {
+            guards[table ? i + 1 : 0].add(key.second);
+            wants_guards = true;
+        }
+    }
+    if (wants_guards) {
+        Params params;
+        for (auto& array : guards) params.add(std::move(array));
+        auto const found = ask(connection, begun_->sql.guards, params);
+        if (!found) return found.error();
+        for (auto const& row : *found) batch.rows()[key_of_guard(row)].before = read_guard(row);
+    }
+    for (std::size_t i = 0; i < table_count; ++i) {
+        if (!wants_records[i]) continue;
+        auto const found = ask(connection, begun_->sql.records[i], Params().add(std::move(records[i])));
+        if (!found) return found.error();
+        auto const& table = tables()[i];
+        for (auto const& row : *found) {
+            auto& stored = batch.rows()[{table.kind, std::string(read_text(row[row_column::uri]))}];
+            stored.before = read_row_guard(row, table);
+            if (!stored.before->removed) stored.record = read_record(row, table);
+        }
+    }
+    return {};
+}
+
+Result<graph::Outcome> PostgresGraph::remove_repository(Event const& event)
+{
+    Range const range(event.did);
+    auto const  lease = pool_.take(Pool::Use::apply);
+    if (!lease) return lease.error();
+    Transaction transaction(**lease);
+    if (auto const opened = transaction.begin(); !opened) return opened.error();
+
+    Totals     change;
+    Revision   floor{};
+    auto const outcome = settled(**lease, event, range, floor, change);
+    if (!outcome) return outcome.error();
+    if (*outcome) return **outcome;
+
+    std::set<std::size_t> names{Stamps::place(event.did)};
+    if (auto const removed = remove_records(**lease, range, floor, change, names); !removed) return removed.error();
+    Record const end{
+        .kind = Kind::repository,
+        .did = event.did,
+        .key = event.did,
+        .rev = floor,
+        .sequence = event.sequence,
+        .version = event.version == Sequence::none ? event.sequence : event.version,
+        .removed = true,
+        .payload_hash = {},
+        .fields = {}};
+    std::string scratch;
+    auto const  digest = graph::record_digest(end, scratch);
+    change.enter(Kind::repository, true, digest);
+    auto const put = ask(
+        **lease, begun_->sql.put_repository,
+        Params()
+            .add(end.did)
+            .add(stored(end.rev))
+            .add(stored(end.sequence))
+            .add(stored(end.version))
+            .add(stored(digest)));
+    if (!put) return put.error();
+    auto const done = commit(change, [&](Params const& params) {
+        auto answer = ask(**lease, begun_->sql.write[0], params);
+        if (!answer || answer->empty()) return answer;
+        if (auto const committed = noted(**lease, transaction.commit()); !committed) return Answer(committed.error());
+        return answer;
+    });
+    for (auto const name : names) stamps_.change_place(name);
+    if (!done) return done.error();
+    return graph::Outcome::applied;
+}
+
+// Whether there is nothing to remove any more; else up to which revision everything goes.
+Result<std::optional<graph::Outcome>> PostgresGraph::settled(
+    Connection& connection, Event const& event, Range const& range, Revision& floor, Totals& change) const
+{
+    using enum Array::Element;
+    Array dids(text);
+    dids.add(event.did);
+    Params params;
+    params.add(std::move(dids));
+    for (std::size_t i = 0; i < table_count; ++i) params.add(Array(text));
+    auto const ends = ask(connection, begun_->sql.guards, params);
+    if (!ends) return ends.error();
+    graph::Guard guard;
+    for (auto const& row : *ends) {
+        auto const end = read_guard(row);
+        guard.add(Kind::repository, end.sequence, end.version, end.rev);
+        change.leave(Kind::repository, true, end.digest);
+    }
+    if (auto const outcome = guard.settles(event)) return outcome;
+
+    auto const all =
+        ask(connection, begun_->sql.repository_guard, Params().add(range.key).add(range.from).add(range.to));
+    if (!all) return all.error();
+    guard.add(
+        Kind::relationship, Sequence::none, Sequence{static_cast<std::uint64_t>(read_number((*all)[0][1]))},
+        Revision{static_cast<std::uint64_t>(read_number((*all)[0][0]))});
+    if (guard.gives_way(event)) return std::optional(graph::Outcome::stale);
+    floor = event.rev == Revision::none ? guard.rev() : event.rev;
+    return std::optional<graph::Outcome>();
+}
+
+Result<> PostgresGraph::remove_records(
+    Connection& connection, Range const& range, Revision floor, Totals& change, std::set<std::size_t>& names) const
+{
+    for (std::size_t i = 0; i < table_count; ++i) {
+        for (bool is_more = true; is_more;) {
+            auto const removed = ask(
+                connection, begun_->sql.remove_records[i],
+                Params().add(range.key).add(range.from).add(range.to).add(stored(floor)).add(removed_at_once));
+            if (!removed) return removed.error();
+            for (auto const& row : *removed) {
+                change.leave(tables()[i].kind, read_text(row[1]) == "t", read_hash(row[0]));
+                for (int mention = 2; mention < 4; ++mention)
+                    if (!row[mention].is_null()) names.insert(Stamps::place(read_text(row[mention])));
+            }
+            is_more = static_cast<std::int64_t>(removed->size()) == removed_at_once;
+        }
+    }
+    return {};
+}
+
+// Committing.
+
+// `transact` is given the writer's part of a transaction and carries that out: its answer has no row if the writer is
+// not ours as we know it. On success the changes are part of the sums.
+template <class F>
+Result<> PostgresGraph::commit(Totals const& change, F const& transact)
+{
+    auto const taken = take_writer();
+    if (!taken) return taken.error();
+    auto next = taken->writer;
+    ++next.commits;
+    next.totals.add(change);
+    Params params;
+    params.add(stored(taken->number)).add(begun_->epoch).add(stored(taken->writer.commits));
+    add_totals(params, next.totals);
+
+    transactions_.fetch_add(1, std::memory_order_relaxed);
+    auto const answer = transact(std::move(params));
+    if (answer && !answer->empty()) {
+        ledger_.give_back(*taken, next);
+        return {};
+    }
+    if (!answer && answer.error().reason != "postgres_lost") {
+        ledger_.give_back(*taken, taken->writer);
+        return answer.error();
+    }
+    if (!answer) unknown_commits_.fetch_add(1, std::memory_order_relaxed);
+    auto const happened = settle(*taken);
+    if (!happened) return happened.error().code == Errc::corrupt || answer ? happened.error() : answer.error();
+    if (*happened) return {};
+    if (!answer) return answer.error();
+    return Error{Errc::corrupt, "store_changed", "the server refused a writer it knows"};
+}
+
+// One whose row is as we know it.
+Result<Ledger::Taken> PostgresGraph::take_writer()
+{
+    for (;;) {
+        auto const taken = ledger_.take(options_.pool_timeout);
+        if (!taken) return Error{Errc::unavailable, "pool_exhausted", "every writer has been in use for long"};
+        if (!taken->in_doubt) return *taken;
+        auto const happened = settle(*taken);
+        if (!happened) return happened.error();
+        if (*happened) stamps_.change_all();
+    }
+}
+
+// Whether the writer's last transaction happened. Afterwards it cannot happen any more, even if it is on its way.
+Result<bool> PostgresGraph::settle(Ledger::Taken const& taken)
+{
+    auto lease = pool_.take(Pool::Use::apply);
+    if (!lease) {
+        ledger_.give_back(taken, std::nullopt);
+        return lease.error();
+    }
+    auto const rows =
+        ask(**lease, begun_->sql.settle_writer, Params().add(stored(taken.number)).add(begun_->epoch));
+    if (!rows || rows->empty()) {
+        ledger_.give_back(taken, std::nullopt);
+        return rows ? fenced() : rows.error();
+    }
+    auto const now = writer_of((*rows)[0]);
+    auto const before = taken.writer.commits + 1;
+    if (now.commits != before && now.commits != before + 1) {
+        ledger_.give_back(taken, std::nullopt);
+        return Error{Errc::corrupt, "store_changed", "the server has forgotten transactions it had committed"};
+    }
+    ledger_.give_back(taken, now);
+    return now.commits != before;
+}
+
+// Reading.
+
+template <class F>
+Result<std::vector<graph::OwnedRecord>>
+PostgresGraph::read(Table const& table, F const& statement, Params const& params) const
+{
+    std::shared_lock const lock(mutex_);
+    if (!begun_) return not_begun;
+    auto const lease = pool_.take(Pool::Use::read);
+    if (!lease) return lease.error();
+    auto const rows = ask(**lease, statement(begun_->sql), params);
+    if (!rows) return rows.error();
+    std::vector<graph::OwnedRecord> records;
+    records.reserve(rows->size());
+    for (auto const& row : *rows) records.push_back(read_record(row, table));
+    return records;
+}
+
+Result<std::optional<graph::OwnedRecord>> PostgresGraph::find(Kind kind, std::string_view uri) const
+{
+    std::optional<graph::OwnedRecord> none;
+    auto const* const                 table = table_of(kind);
+    if (table == nullptr) return none;
+    Array keys(Array::Element::text);
+    keys.add(uri);
+    auto const i = table - tables().data();
+    auto       found = read(
+              *table, [i](Statements const& sql) -> Statement const& { return sql.records[static_cast<std::size_t>(i)]; },
+              Params().add(std::move(keys)));
+    if (!found) return found.error();
+    if (found->empty() || found->front()->removed) return none;
+    return std::optional(std::move(found->front()));
+}
+
+Result<std::vector<graph::OwnedRecord>> PostgresGraph::relationships_of(std::string_view did) const
+{
+    return read(
+        *table_of(Kind::relationship), [](Statements const& sql) -> Statement const& { return sql.relationships_of; },
+        Params().add(did));
+}
+
+Result<std::vector<graph::OwnedRecord>> PostgresGraph::attestations_of(std::string_view target) const
+{
+    return read(
+        *table_of(Kind::attestation), [](Statements const& sql) -> Statement const& { return sql.attestations_of; },
+        Params().add(target));
+}
+
+graph::StoreStatus PostgresGraph::status() const
+{
+    auto status = pool_.status();
+    status.transactions = transactions_.load(std::memory_order_relaxed);
+    status.unknown_commits = unknown_commits_.load(std::memory_order_relaxed);
+    return status;
+}
+
+}  // namespace
+
+std::unique_ptr<graph::GraphStore> open_postgres_graph(PostgresOptions options, Clock const& clock)
+{
+    return std::make_unique<PostgresGraph>(std::move(options), clock);
+}
+
+}  // namespace sluice::adapters

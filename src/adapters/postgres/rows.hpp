@@ -1,0 +1,27 @@
+// Rows as Postgres gives them, and as it takes them.
+#pragma once
+
+#include "adapters/postgres/batch.hpp"
+#include "adapters/postgres/params.hpp"
+
+#include <pqxx/result>
+
+namespace sluice::adapters::postgres {
+
+std::int64_t     read_number(pqxx::field const& field);  // 0 for null
+std::string_view read_text(pqxx::field const& field);    // valid as long as the result
+std::string      read_bytes(pqxx::field const& field);
+Hash128          read_hash(pqxx::field const& field);
+
+// As the guards statement gives it.
+Batch::Key key_of_guard(pqxx::row const& row);
+RowGuard   read_guard(pqxx::row const& row);
+
+// As the statements that end in a table's columns give it.
+RowGuard           read_row_guard(pqxx::row const& row, Table const& table);
+graph::OwnedRecord read_record(pqxx::row const& row, Table const& table);
+
+// An array for each column of the rows of one table that a batch wrote.
+void add_written(Params& params, Table const& table, Batch::Rows const& rows);
+
+}  // namespace sluice::adapters::postgres
