@@ -15,7 +15,7 @@ class Pool {
 public:
     enum class Use : std::uint8_t { apply, read };
 
-    // A connection of one's own for a while. Gives it back, unless it was lost.
+    // A connection of one's own for a while. Gives it back, unless it is spent.
     class Lease {
     public:
         Lease(Pool& pool, Use use, std::unique_ptr<Connection> connection)

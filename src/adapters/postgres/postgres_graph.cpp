@@ -128,7 +128,7 @@ template <class T>
 T PostgresGraph::noted(Connection& connection, T result) const
 {
     pool_.note(result ? std::nullopt : std::optional(result.error()));
-    if (connection.is_lost()) pool_.close_idle();
+    if (connection.is_spent()) pool_.close_idle();
     return result;
 }
 
