@@ -1,4 +1,5 @@
--- The records of one generation, in the schema that search_path names.
+-- The records of one generation, in the schema that search_path names. A name has one index to be found by, so that
+-- there is nothing to choose for a server that does not know the tables yet.
 --
 -- Texts a sender wrote freely are bytea: they may hold any character, and a text of Postgres none with the value zero.
 -- The views show them as text. rev is the value of the TID plus one, 0 without one; times are microseconds since 1970;
@@ -30,10 +31,10 @@ create table relationship (
     created_at       bigint,
     last_interaction bigint,
     visibility       bigint,
-    primary key (tenant, uri)
+    primary key (uri, tenant)
 );
-create index relationship_participant_a on relationship (tenant, participant_a) where not removed;
-create index relationship_participant_b on relationship (tenant, participant_b) where not removed;
+create index relationship_participant_a on relationship (participant_a);
+create index relationship_participant_b on relationship (participant_b);
 
 create table attestation (
     tenant             integer not null,
@@ -53,9 +54,9 @@ create table attestation (
     evidence           bytea,
     suggested_strength bigint,
     created_at         bigint,
-    primary key (tenant, uri)
+    primary key (uri, tenant)
 );
-create index attestation_target on attestation (tenant, target) where not removed;
+create index attestation_target on attestation (target);
 
 create table entity (
     tenant       integer not null,
@@ -73,7 +74,7 @@ create table entity (
     bio          bytea,
     avatar_url   bytea,
     created_at   bigint,
-    primary key (tenant, uri)
+    primary key (uri, tenant)
 );
 
 -- Repositories that were removed. What they held has no rows.
@@ -84,7 +85,7 @@ create table repository (
     sequence bigint not null,
     version  bigint not null,
     digest   bytea not null,
-    primary key (tenant, did)
+    primary key (did, tenant)
 );
 
 -- How far in the log the records are, and which process may write them: the one that knows the newest epoch.
@@ -99,10 +100,11 @@ insert into projection default values;
 
 -- What the transactions of one writer add up to, so that writers never wait for each other: the sum of the digests
 -- modulo 2^128, and counts. Only the sums over all writers mean anything. commits tells a writer that lost its
--- connection whether its last transaction happened.
+-- connection whether its last transaction happened; a new era makes sure that it cannot happen later.
 create table writer (
     number        integer primary key,
     epoch         bigint not null,
+    era           bigint not null default 0,
     commits       bigint not null default 0,
     digest_low    bigint not null default 0,
     digest_high   bigint not null default 0,

@@ -2,6 +2,7 @@
 #include "app/completion.hpp"
 #include "app/exit_codes.hpp"
 #include "app/operator_verbs.hpp"
+#include "app/projection_verbs.hpp"
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
@@ -106,6 +107,8 @@ int run(int argc, char** argv)
     add_job_verbs(operators);
     add_control_verbs(operators);
     add_event_verbs(operators);
+    ProjectionVerbs projection;
+    add_projection_verbs(cli, projection, with_settings, with_json, remote.url);
     add_cache_verbs(operators);
     auto* const replay_command = cli.add_subcommand("replay", "fold a log into an empty graph: speed and digest");
     with_settings(replay_command);
@@ -178,6 +181,7 @@ int run(int argc, char** argv)
     if (*state_command) return state(remote, as_json);
     if (*ingest_command) return ingest(remote, input, batch, as_json);
     if (*tail_command) return tail(remote, following, as_json);
+    if (projection.chosen) return projection.chosen(loaded.config, remote, as_json);
     if (operators.chosen) return operators.chosen(remote, as_json);
     if (*bench_command) return bench(remote, load, as_json);
     return config_show(loaded, with_origin, as_json);

@@ -1,8 +1,8 @@
 // Verbs that read a data directory, beside a running server too: they see what was durable when they opened it.
 #include "adapters/rocksdb/env_directory.hpp"
-#include "adapters/rocksdb/rocksdb_log.hpp"
 #include "app/commands.hpp"
 #include "app/exit_codes.hpp"
+#include "app/open_log.hpp"
 #include "app/system_clock.hpp"
 #include "base/hex.hpp"
 #include "engine/derived_dedupe.hpp"
@@ -22,14 +22,6 @@ namespace sluice::app {
 namespace {
 
 namespace json = boost::json;
-
-using LogPtr = std::unique_ptr<log::EventLog>;
-
-Result<LogPtr> open_log(Config const& config)
-{
-    return adapters::open_rocksdb_log(
-        {.directory = config.data, .reserve_bytes = config.log_reserve_bytes, .read_only = true});
-}
 
 int report(Config const& config, Error const& error)
 {

@@ -1,6 +1,6 @@
-#include "adapters/rocksdb/rocksdb_log.hpp"
 #include "app/commands.hpp"
 #include "app/exit_codes.hpp"
+#include "app/open_log.hpp"
 #include "app/system_clock.hpp"
 #include "base/hex.hpp"
 #include "engine/fold.hpp"
@@ -13,8 +13,7 @@ namespace sluice::app {
 // Reads beside a running server: what it had made durable when the log was opened.
 int replay(Config const& config, bool as_json)
 {
-    auto log = adapters::open_rocksdb_log(
-        {.directory = config.data, .reserve_bytes = config.log_reserve_bytes, .read_only = true});
+    auto const log = open_log(config);
     if (!log) {
         fmt::print(stderr, "sluice: {}: {} ({})\n", config.data, log.error().detail, log.error().reason);
         return exit_code(log.error());

@@ -47,9 +47,9 @@ public:
     Result<> fold(BlockPtr const& block, Sequence after)
     {
         for (std::size_t i = 0; i < block->size(); ++i)
-            if (block->sequence(i) > after)
+            if (block->sequence(i) > after && block->sequence(i) <= given_.deps.through)
                 if (auto const done = fold(block, i); !done) return done;
-        if (batch_.empty()) pass(block->sequence(block->size() - 1));
+        if (batch_.empty()) pass(std::min(block->sequence(block->size() - 1), given_.deps.through));
         return {};
     }
 
@@ -343,14 +343,14 @@ Result<Verdicts> read_verdicts(FoldDeps const& deps, Position const& position)
 
 // Hands each block after the checkpoint to `take`, until that returns false.
 template <class Take>
-Result<> read_rest(log::EventLog const& log, Folded& folded, Take take)
+Result<> read_rest(log::EventLog const& log, Sequence through, Folded& folded, Take take)
 {
     auto const cursor = log.blocks(next(folded.last));
     for (;;) {
         auto block = cursor->next();
         if (!block) return block.error();
-        if (!*block) return {};
-        folded.last = (*block)->sequence((*block)->size() - 1);
+        if (!*block || (*block)->first() > through) return {};
+        folded.last = std::min((*block)->sequence((*block)->size() - 1), through);
         if (!take(std::make_shared<log::StoredBlock const>(std::move(**block)))) return {};
     }
 }
@@ -378,7 +378,7 @@ Result<Folded> fold_here(log::EventLog const& log, Given const& given)
     Folded   folded{.last = given.checkpoint.position.last, .undecided = {}};
     auto const after = folded.last;
     Result<> done;
-    auto const read = read_rest(log, folded, [&](BlockPtr const& block) {
+    auto const read = read_rest(log, given.deps.through, folded, [&](BlockPtr const& block) {
         done = folder.fold(block, after);
         if (given.deps.passed) given.deps.passed(folder.passed());
         return done.has_value();
@@ -396,7 +396,7 @@ Result<Folded> fold_on_threads(log::EventLog const& log, Given const& given)
     std::vector<std::unique_ptr<FolderThread>> threads;
     for (std::size_t share = 0; share < given.shares; ++share)
         threads.push_back(std::make_unique<FolderThread>(given, share));
-    auto const read = read_rest(log, folded, [&](BlockPtr const& block) {
+    auto const read = read_rest(log, given.deps.through, folded, [&](BlockPtr const& block) {
         if (given.deps.passed) {
             auto least = threads.front()->passed();
             for (auto const& thread : threads) least = std::min(least, thread->passed());
@@ -472,7 +472,7 @@ Result<Folded> queue_rest(FoldDeps const& deps, Checkpoint checkpoint, Scheduler
     };
     std::vector<Pending>  pending;
     std::vector<Sequence> settled;
-    auto const            read = read_rest(deps.log, folded, [&](BlockPtr const& block) {
+    auto const            read = read_rest(deps.log, deps.through, folded, [&](BlockPtr const& block) {
         pending.clear();
         settled.clear();
         auto const first = std::max(block->first(), next(watermark.last()));

@@ -41,8 +41,10 @@ struct FoldDeps {
 
     // Of a store behind a server. It did not answer: whether to ask again; called on any thread, may sleep. Null: no.
     std::function<bool(Error const&)> unanswered{};
-    // Everything up to there is applied, and what is not has its verdict in the log. Called often, by one thread.
+    // Everything up to there is applied, and what is not has its verdict in the log. Called often, by the thread that
+    // reads the log, which may sleep in it.
     std::function<void(Sequence)> passed{};
+    Sequence                      through{Sequence{~std::uint64_t{0}}};  // no event after it is looked at
 };
 
 // Applies every event of the log, each repository's in order, except those a decision took out and those that are in

@@ -514,18 +514,27 @@ Hash128 ResidentStore::digest() const
     return sum;
 }
 
+void ResidentStore::visit(RecordVisitor const& visitor) const
+{
+    for (std::size_t i = 0; i < shard_count; ++i) {
+        std::shared_lock const lock(shards_[i].mutex);
+        shards_[i].nodes.for_each([&](Node const& node) {
+            auto const show = [&](StoredRecord const& record) {
+                auto view = record.view();
+                view.did = node.name();
+                visitor(view);
+            };
+            if (node.tombstone) show(*node.tombstone);
+            node.records.for_each(show);
+        });
+    }
+}
+
 Hash128 ResidentStore::digest_by_scan() const
 {
     Hash128     sum;
     std::string scratch;
-    auto const  add = [&](StoredRecord const& record) { sum += record_digest(record.view(), scratch); };
-    for (std::size_t i = 0; i < shard_count; ++i) {
-        std::shared_lock const lock(shards_[i].mutex);
-        shards_[i].nodes.for_each([&](Node const& node) {
-            if (node.tombstone) add(*node.tombstone);
-            node.records.for_each(add);
-        });
-    }
+    visit([&](Record const& record) { sum += record_digest(record, scratch); });
     return sum;
 }
 

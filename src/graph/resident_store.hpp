@@ -6,6 +6,7 @@
 // names its record touches, in their order, and none while deciding.
 #pragma once
 
+#include "graph/compare.hpp"
 #include "graph/graph_store.hpp"
 #include "graph/stored_record.hpp"
 
@@ -36,7 +37,9 @@ public:
           std::string_view bytes, std::uint32_t number, std::function<void(Restored const&)> const& restored) override;
     void clear() override;
 
-    // The same value as digest(), computed from every record. Holds each shard's lock for as long as that takes.
+    // Every record once, tombstones included, in no order. Holds each shard's lock for as long as that takes.
+    void visit(RecordVisitor const& visitor) const;
+    // The same value as digest(), computed from every record.
     Hash128 digest_by_scan() const;
 
 private:

@@ -38,6 +38,15 @@ inline PostgresOptions new_graph()
     return options;
 }
 
+inline std::unique_ptr<graph::GraphStore> begun(PostgresOptions const& options)
+{
+    auto       store = open_postgres_graph(options, real_clock);
+    auto const position = store->positions()->begin();
+    if (!position) ADD_FAILURE() << position.error().reason << ": " << position.error().detail;
+    store->positions()->open();
+    return store;
+}
+
 inline Hash128 digest_by_scan(PostgresOptions const& options)
 {
     Hash128     sum;

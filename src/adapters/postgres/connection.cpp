@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <map>
 #include <string_view>
+#include <utility>
 
 namespace sluice::adapters::postgres {
 namespace {
@@ -25,8 +26,8 @@ Error error_of(std::string_view sqlstate, std::string const& name, std::string_v
 {
     auto const is = [&](std::string_view start) { return sqlstate.starts_with(start); };
     auto const where = "SQLSTATE " + std::string(sqlstate) + " in " + name;
-    // What one event may be guilty of: too long, out of range, not to be encoded, against a constraint, a key too large.
-    // Anything else of class 22 is a mistake of ours, for which no event is given up.
+    // What one event may be guilty of: too long, out of range, not to be encoded, against a constraint, a key too
+    // large. Anything else of class 22 is a mistake of ours, for which no event is given up.
     for (auto const* const state : {"22001", "22003", "22021", "22P05", "23", "54000"})
         if (is(state)) return {Errc::invalid, "postgres_refused", where};
     if (is("40")) return {Errc::conflict, "postgres_conflict", where};
@@ -40,7 +41,7 @@ Error current_error(std::string const& name)
     } catch (std::bad_alloc const&) {
         throw;
     } catch (pqxx::broken_connection const& error) {
-        return {Errc::unavailable, "postgres_lost", name + ": " + first_line(error.what())};
+        return {Errc::unavailable, Connection::lost, name + ": " + first_line(error.what())};
     } catch (pqxx::transaction_rollback const&) {
         return error_of("40", name, {});
     } catch (pqxx::sql_error const& error) {
@@ -158,11 +159,9 @@ Result<pqxx::result> Connection::guarded(std::string const& name, F const& call)
         usage.slow_queries.fetch_add(1, std::memory_order_relaxed);
         if (deps_.options.on_slow_query) deps_.options.on_slow_query(name, took);
     }
-    if (!result && !is_lost_ && (result.error().reason == "postgres_lost" || !connection_.is_open())) {
-        is_lost_ = true;
-        usage.lost.fetch_add(1, std::memory_order_relaxed);
-    }
-    return result;
+    if (result || (result.error().reason != lost && connection_.is_open())) return result;
+    if (!std::exchange(is_lost_, true)) usage.lost.fetch_add(1, std::memory_order_relaxed);
+    return Error{Errc::unavailable, lost, result.error().detail};
 }
 
 Result<pqxx::result> Connection::run(Statement const& statement, Params const& params)

@@ -36,8 +36,11 @@ public:
     static Result<std::unique_ptr<Connection>> open(Deps deps, std::string const& connection_string);
     ~Connection();
 
-    // Ends within the statement time-out and a little more. After an error of `unavailable` look at is_lost(): only
-    // then is it unknown whether the statement was carried out.
+    // The reason of an error after which it is unknown whether the statement was carried out, and the connection is of
+    // no use any more. After any other it was not.
+    static constexpr char const* lost = "postgres_lost";
+
+    // Ends within the statement time-out and a little more.
     Result<pqxx::result> run(Statement const& statement, Params const& params);
     // Several statements without parameters; `name` stands for them.
     Result<pqxx::result> run(std::string const& name, std::string const& sql);

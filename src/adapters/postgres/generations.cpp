@@ -47,10 +47,9 @@ Result<Generation::State> state_of(Connection& connection, std::uint32_t number)
 
 Result<> scan(Connection& connection, std::string const& schema, Table const& table, RecordVisitor const& visit)
 {
-    std::string sql = "declare scan no scroll cursor for select uri, rev, sequence, version, removed, digest, payload_hash";
-    for (auto const& column : table.columns.subspan(1)) sql += ", " + std::string(column.name);
     auto const opened = connection.run(
-        "scan", sql + " from " + schema + '.' + std::string(table.name) + " where tenant = 0 order by uri");
+        "scan", "declare scan no scroll cursor for select " + row_columns(table) + " from " + schema + '.' +
+                    std::string(table.name) + " t where t.tenant = 0 order by t.uri");
     if (!opened) return opened.error();
     for (;;) {
         auto const rows = connection.run("scan", "fetch 1000 from scan");
@@ -156,20 +155,40 @@ Result<> drop_generation(PostgresOptions const& options, Clock const& clock, std
     });
 }
 
+namespace {
+
+// As the options name it, else the current one.
+Result<std::string> schema_to_read(Connection& connection, PostgresOptions const& options)
+{
+    if (options.generation) return schema_of(*options.generation);
+    auto const current = current_generation(connection);
+    if (!current) return current.error();
+    if (!*current) return Error{Errc::invalid, "no_generation", "the database has no graph"};
+    return schema_of(**current);
+}
+
+}  // namespace
+
+Result<Sequence> reached_by_generation(PostgresOptions const& options, Clock const& clock)
+{
+    return once<Sequence>(options, clock, [&](Connection& connection) -> Result<Sequence> {
+        auto const schema = schema_to_read(connection, options);
+        if (!schema) return schema.error();
+        auto const rows = connection.run("reached", "select through from " + *schema + ".projection");
+        if (!rows) return rows.error();
+        return rows->empty() ? Sequence::none : Sequence{static_cast<std::uint64_t>(read_number((*rows)[0][0]))};
+    });
+}
+
 Result<> scan_generation(PostgresOptions const& options, Clock const& clock, RecordVisitor const& visit)
 {
     return once<void>(options, clock, [&](Connection& connection) -> Result<> {
         auto const as_of_now =
             connection.run("scan", "set transaction isolation level repeatable read, read only");
         if (!as_of_now) return as_of_now.error();
-        auto number = options.generation;
-        if (!number) {
-            auto const current = current_generation(connection);
-            if (!current) return current.error();
-            if (!*current) return Error{Errc::invalid, "no_generation", "the database has no graph"};
-            number = **current;
-        }
-        auto const schema = schema_of(*number);
+        auto const found = schema_to_read(connection, options);
+        if (!found) return found.error();
+        auto const& schema = *found;
         if (auto const done = scan_repositories(connection, schema, visit); !done) return done;
         for (auto const& table : tables())
             if (auto const done = scan(connection, schema, table, visit); !done) return done;

@@ -15,6 +15,7 @@ namespace sluice::adapters::postgres {
 class Ledger {
 public:
     struct Writer {
+        std::uint64_t era{0};
         std::uint64_t commits{0};
         Totals        totals{};
     };

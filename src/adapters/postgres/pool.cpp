@@ -10,7 +10,10 @@ Pool::Pool(PostgresOptions const& options, Clock const& clock)
 {
 }
 
-bool Pool::has_room(Use use) const { return use == Use::apply ? in_use_ < max_ : readers_ < readers_max_ && in_use_ < max_; }
+bool Pool::has_room(Use use) const
+{
+    return in_use_ < max_ && (use == Use::apply || readers_ < readers_max_);
+}
 
 Result<Pool::Lease> Pool::take(Use use)
 {
@@ -36,7 +39,8 @@ std::unique_ptr<Connection> Pool::take_idle(std::vector<std::unique_ptr<Connecti
     while (!idle_.empty()) {
         auto connection = std::move(idle_.back());
         idle_.pop_back();
-        if (!connection->looks_closed() && clock_.now() - connection->since() < options_.pool_recycle) return connection;
+        bool const is_old = clock_.now() - connection->since() >= options_.pool_recycle;
+        if (!is_old && !connection->looks_closed()) return connection;
         closed.push_back(std::move(connection));
     }
     return nullptr;

@@ -18,13 +18,27 @@ namespace {
 using namespace postgres;
 
 constexpr std::size_t  repositories_per_call = 64;
-constexpr std::int64_t removed_at_once = 10'000;  // records of a repository that goes; bounds what is in memory
+constexpr std::int64_t removed_at_once = 10'000;  // records of a repository: bounds memory, and time per statement
 
-// The same for one repository's whole range of keys.
-struct Range {
-    explicit Range(std::string_view did) : key("at://" + std::string(did)), from(key + '/'), to(key + '0') {}
+// The keys of a repository's records, a number of them at a time.
+class Pages {
+public:
+    explicit Pages(std::string_view did) : key_("at://" + std::string(did)), next_(key_) {}
 
-    std::string key, from, to;  // '0' follows '/'
+    Params params() const
+    {
+        return Params().add(next_).add(key_).add(key_ + '/').add(key_ + '0').add(removed_at_once);  // '0' follows '/'
+    }
+    // True: there may be more of them.
+    bool turn(std::string_view last, std::int64_t count)
+    {
+        next_ = std::string(last) + '\1';  // no text comes between
+        return count == removed_at_once;
+    }
+
+private:
+    std::string const key_;
+    std::string       next_;
 };
 
 Error const not_begun{Errc::unavailable, "not_begun", "the store has not begun yet"};
@@ -84,9 +98,11 @@ private:
     Result<>               load(Connection& connection, Batch& batch) const;
     Result<graph::Outcome> remove_repository(Event const& event);
     Result<std::optional<graph::Outcome>>
-    settled(Connection& connection, Event const& event, Range const& range, Revision& floor, Totals& change) const;
-    Result<> remove_records(
-        Connection& connection, Range const& range, Revision floor, Totals& change, std::set<std::size_t>& names) const;
+    settled(Connection& connection, Event const& event, Revision& floor, Totals& change) const;
+    Result<> guard_all(Connection& connection, std::string_view did, graph::Guard& guard) const;
+    Result<> remove_all(
+        Connection& connection, std::string_view did, Revision floor, Totals& change,
+        std::set<std::size_t>& names) const;
 
     template <class F>
     Result<>              commit(Totals const& change, F const& transact);
@@ -189,13 +205,13 @@ PostgresGraph::begin(Connection& connection, Begun& begun, std::vector<Ledger::W
 
 static Ledger::Writer writer_of(pqxx::row const& row)
 {
-    std::array<std::uint64_t, 7> n;
+    std::array<std::uint64_t, 8> n;
     for (std::size_t i = 0; i < n.size(); ++i) n[i] = static_cast<std::uint64_t>(read_number(row[static_cast<int>(i)]));
-    Ledger::Writer writer{.commits = n[0], .totals = {.digest = {n[1], n[2]}}};
-    writer.totals.counts.live[static_cast<std::size_t>(Kind::relationship)] = n[3];
-    writer.totals.counts.live[static_cast<std::size_t>(Kind::attestation)] = n[4];
-    writer.totals.counts.live[static_cast<std::size_t>(Kind::entity)] = n[5];
-    writer.totals.counts.tombstones = n[6];
+    Ledger::Writer writer{.era = n[0], .commits = n[1], .totals = {.digest = {n[2], n[3]}}};
+    writer.totals.counts.live[static_cast<std::size_t>(Kind::relationship)] = n[4];
+    writer.totals.counts.live[static_cast<std::size_t>(Kind::attestation)] = n[5];
+    writer.totals.counts.live[static_cast<std::size_t>(Kind::entity)] = n[6];
+    writer.totals.counts.tombstones = n[7];
     return writer;
 }
 
@@ -213,8 +229,7 @@ PostgresGraph::read_writers(Connection& connection, std::string const& schema) c
 {
     auto const rows = tell(
         connection, "writers",
-        "select commits, digest_low, digest_high, relationships, attestations, entities, tombstones from " + schema +
-            ".writer order by number");
+        "select " + writer_columns() + " from " + schema + ".writer order by number");
     if (!rows) return rows.error();
     std::vector<Ledger::Writer> writers;
     for (auto const& row : *rows) writers.push_back(writer_of(row));
@@ -265,7 +280,7 @@ Result<> PostgresGraph::clear(Connection& connection, std::vector<Ledger::Writer
     auto const cleared = tell(
         connection, "clear",
         "truncate " + tables_list + "; update " + schema +
-            ".writer set commits = commits + 1, digest_low = 0, digest_high = 0, relationships = 0, "
+            ".writer set era = era + 1, digest_low = 0, digest_high = 0, relationships = 0, "
             "attestations = 0, entities = 0, tombstones = 0");
     if (!cleared) return cleared.error();
     auto found = read_writers(connection, schema);
@@ -366,7 +381,7 @@ Result<> PostgresGraph::carry_out(Batch& batch, graph::Decide const& decide)
 
     std::size_t set = 0;
     for (auto const& [key, row] : batch.rows())
-        if (row.after) set |= std::size_t{1} << static_cast<std::size_t>(table_of(key.first) - tables().data());
+        if (row.after) set |= std::size_t{1} << index_of(*table_of(key.first));
     auto const done = commit(batch.change(), [&](Params params) {
         for (std::size_t i = 0; i < table_count; ++i)
             if (set >> i & 1) add_written(params, tables()[i], batch.rows());
@@ -394,7 +409,7 @@ Result<> PostgresGraph::load(Connection& connection, Batch& batch) const
     bool                          wants_guards = false;
     for (auto& [key, row] : batch.rows()) {
         auto const* const table = table_of(key.first);
-        auto const        i = table ? static_cast<std::size_t>(table - tables().data()) : table_count;
+        auto const        i = table ? index_of(*table) : table_count;
         bool const        lacks_record = row.wants_record && (!row.is_loaded || !row.record);
         if (row.is_loaded && !lacks_record) continue;
         row.is_loaded = true;
@@ -429,20 +444,19 @@ Result<> PostgresGraph::load(Connection& connection, Batch& batch) const
 
 Result<graph::Outcome> PostgresGraph::remove_repository(Event const& event)
 {
-    Range const range(event.did);
-    auto const  lease = pool_.take(Pool::Use::apply);
+    auto const lease = pool_.take(Pool::Use::apply);
     if (!lease) return lease.error();
     Transaction transaction(**lease);
     if (auto const opened = transaction.begin(); !opened) return opened.error();
 
     Totals     change;
     Revision   floor{};
-    auto const outcome = settled(**lease, event, range, floor, change);
+    auto const outcome = settled(**lease, event, floor, change);
     if (!outcome) return outcome.error();
     if (*outcome) return **outcome;
 
     std::set<std::size_t> names{Stamps::place(event.did)};
-    if (auto const removed = remove_records(**lease, range, floor, change, names); !removed) return removed.error();
+    if (auto const removed = remove_all(**lease, event.did, floor, change, names); !removed) return removed.error();
     Record const end{
         .kind = Kind::repository,
         .did = event.did,
@@ -478,7 +492,7 @@ Result<graph::Outcome> PostgresGraph::remove_repository(Event const& event)
 
 // Whether there is nothing to remove any more; else up to which revision everything goes.
 Result<std::optional<graph::Outcome>> PostgresGraph::settled(
-    Connection& connection, Event const& event, Range const& range, Revision& floor, Totals& change) const
+    Connection& connection, Event const& event, Revision& floor, Totals& change) const
 {
     using enum Array::Element;
     Array dids(text);
@@ -496,32 +510,45 @@ Result<std::optional<graph::Outcome>> PostgresGraph::settled(
     }
     if (auto const outcome = guard.settles(event)) return outcome;
 
-    auto const all =
-        ask(connection, begun_->sql.repository_guard, Params().add(range.key).add(range.from).add(range.to));
-    if (!all) return all.error();
-    guard.add(
-        Kind::relationship, Sequence::none, Sequence{static_cast<std::uint64_t>(read_number((*all)[0][1]))},
-        Revision{static_cast<std::uint64_t>(read_number((*all)[0][0]))});
+    if (auto const guarded = guard_all(connection, event.did, guard); !guarded) return guarded.error();
     if (guard.gives_way(event)) return std::optional(graph::Outcome::stale);
     floor = event.rev == Revision::none ? guard.rev() : event.rev;
     return std::optional<graph::Outcome>();
 }
 
-Result<> PostgresGraph::remove_records(
-    Connection& connection, Range const& range, Revision floor, Totals& change, std::set<std::size_t>& names) const
+Result<> PostgresGraph::guard_all(Connection& connection, std::string_view did, graph::Guard& guard) const
 {
     for (std::size_t i = 0; i < table_count; ++i) {
+        Pages pages(did);
         for (bool is_more = true; is_more;) {
-            auto const removed = ask(
-                connection, begun_->sql.remove_records[i],
-                Params().add(range.key).add(range.from).add(range.to).add(stored(floor)).add(removed_at_once));
+            auto const rows = ask(connection, begun_->sql.guard_all[i], pages.params());
+            if (!rows) return rows.error();
+            auto const row = (*rows)[0];
+            auto const rev = static_cast<std::uint64_t>(read_number(row[2]));
+            auto const version = static_cast<std::uint64_t>(read_number(row[3]));
+            guard.add(tables()[i].kind, Sequence::none, Sequence{version}, Revision{rev});
+            is_more = pages.turn(read_text(row[0]), read_number(row[1]));
+        }
+    }
+    return {};
+}
+
+Result<> PostgresGraph::remove_all(
+    Connection& connection, std::string_view did, Revision floor, Totals& change, std::set<std::size_t>& names) const
+{
+    for (std::size_t i = 0; i < table_count; ++i) {
+        Pages pages(did);
+        for (bool is_more = true; is_more;) {
+            auto const removed = ask(connection, begun_->sql.remove_all[i], pages.params().add(stored(floor)));
             if (!removed) return removed.error();
+            std::string_view last;
             for (auto const& row : *removed) {
-                change.leave(tables()[i].kind, read_text(row[1]) == "t", read_hash(row[0]));
-                for (int mention = 2; mention < 4; ++mention)
+                last = std::max(last, read_text(row[0]));
+                change.leave(tables()[i].kind, read_text(row[2]) == "t", read_hash(row[1]));
+                for (int mention = 3; mention < 5; ++mention)
                     if (!row[mention].is_null()) names.insert(Stamps::place(read_text(row[mention])));
             }
-            is_more = static_cast<std::int64_t>(removed->size()) == removed_at_once;
+            is_more = pages.turn(last, static_cast<std::int64_t>(removed->size()));
         }
     }
     return {};
@@ -540,7 +567,7 @@ Result<> PostgresGraph::commit(Totals const& change, F const& transact)
     ++next.commits;
     next.totals.add(change);
     Params params;
-    params.add(stored(taken->number)).add(begun_->epoch).add(stored(taken->writer.commits));
+    params.add(stored(taken->number)).add(begun_->epoch).add(stored(next.era)).add(stored(next.commits));
     add_totals(params, next.totals);
 
     transactions_.fetch_add(1, std::memory_order_relaxed);
@@ -549,7 +576,7 @@ Result<> PostgresGraph::commit(Totals const& change, F const& transact)
         ledger_.give_back(*taken, next);
         return {};
     }
-    if (!answer && answer.error().reason != "postgres_lost") {
+    if (!answer && answer.error().reason != Connection::lost) {
         ledger_.give_back(*taken, taken->writer);
         return answer.error();
     }
@@ -589,7 +616,7 @@ Result<bool> PostgresGraph::settle(Ledger::Taken const& taken)
         return rows ? fenced() : rows.error();
     }
     auto const now = writer_of((*rows)[0]);
-    auto const before = taken.writer.commits + 1;
+    auto const before = taken.writer.commits;
     if (now.commits != before && now.commits != before + 1) {
         ledger_.give_back(taken, std::nullopt);
         return Error{Errc::corrupt, "store_changed", "the server has forgotten transactions it had committed"};
@@ -623,10 +650,8 @@ Result<std::optional<graph::OwnedRecord>> PostgresGraph::find(Kind kind, std::st
     if (table == nullptr) return none;
     Array keys(Array::Element::text);
     keys.add(uri);
-    auto const i = table - tables().data();
-    auto       found = read(
-              *table, [i](Statements const& sql) -> Statement const& { return sql.records[static_cast<std::size_t>(i)]; },
-              Params().add(std::move(keys)));
+    auto const statement = [i = index_of(*table)](Statements const& sql) -> Statement const& { return sql.records[i]; };
+    auto       found = read(*table, statement, Params().add(std::move(keys)));
     if (!found) return found.error();
     if (found->empty() || found->front()->removed) return none;
     return std::optional(std::move(found->front()));

@@ -62,6 +62,9 @@ Result<> activate_generation(PostgresOptions const& options, Clock const& clock,
 // `invalid` current_generation: it is in use.
 Result<> drop_generation(PostgresOptions const& options, Clock const& clock, std::uint32_t number);
 
+// Everything in the log up to there was applied to the generation, as it said last.
+Result<Sequence> reached_by_generation(PostgresOptions const& options, Clock const& clock);
+
 // Every record of a generation, tombstones included, in the order of kinds and keys, as at one moment; `digest` is
 // what was stored with it.
 using RecordVisitor = std::function<void(Record const& record, Hash128 digest)>;

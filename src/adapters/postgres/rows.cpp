@@ -63,19 +63,20 @@ Hash128 read_hash(pqxx::field const& field)
 Batch::Key key_of_guard(pqxx::row const& row)
 {
     auto const table = static_cast<std::size_t>(read_number(row[guard_column::table]));
-    return {table < table_count ? tables()[table].kind : Kind::repository, std::string(read_text(row[guard_column::uri]))};
+    auto const kind = table < table_count ? tables()[table].kind : Kind::repository;
+    return {kind, std::string(read_text(row[guard_column::uri]))};
 }
 
 RowGuard read_guard(pqxx::row const& row)
 {
+    auto const mention = [&](int column) { return std::string(read_text(row[column])); };
     return {
         .rev = rev_of(row[guard_column::rev]),
         .sequence = sequence_of(row[guard_column::sequence]),
         .version = sequence_of(row[guard_column::version]),
         .removed = read_text(row[guard_column::removed]) == "t",
         .digest = read_hash(row[guard_column::digest]),
-        .mentions = {
-            std::string(read_text(row[guard_column::mention_a])), std::string(read_text(row[guard_column::mention_b]))}};
+        .mentions = {mention(guard_column::mention_a), mention(guard_column::mention_b)}};
 }
 
 RowGuard read_row_guard(pqxx::row const& row, Table const& table)

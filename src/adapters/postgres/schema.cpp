@@ -76,11 +76,11 @@ Result<> migrate(Connection& connection, std::uint32_t number)
             "the tables are of version " + std::to_string(version) + ", this program knows " +
                 std::to_string(migrations().size())};
     for (auto const& migration : migrations().subspan(version)) {
+        auto const name = std::string(migration.name);
+        auto const done = "insert into " + table + " (number, name) values (" + std::to_string(migration.number) +
+                          ", '" + name + "')";
         auto const result = connection.run(
-            std::string(migration.name),
-            "set local search_path to " + schema_of(number) + ';' + std::string(migration.sql) + "insert into " + table +
-                " (number, name) values (" + std::to_string(migration.number) + ", '" + std::string(migration.name) +
-                "')");
+            name, "set local search_path to " + schema_of(number) + ';' + std::string(migration.sql) + done);
         if (!result) return result.error();
     }
     return {};

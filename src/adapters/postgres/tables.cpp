@@ -101,22 +101,15 @@ std::string mentions(Table const& table)
     return joined(names, ", ");
 }
 
-std::string row_columns(Table const& table)
-{
-    std::string text = "t.uri, t.rev, t.sequence, t.version, t.removed, t.digest, t.payload_hash";
-    for (auto const& column : table.columns.subspan(1)) text += ", t." + std::string(column.name);
-    return text;
-}
-
+// `any` rather than a join: whatever the server knows about the table, it looks the keys up in the index.
 std::string guards_sql(std::string const& schema)
 {
-    std::string sql =
-        "select t.did, t.rev, t.sequence, t.version, true, t.digest, " + std::to_string(table_count) +
-        ", null, null from unnest($1::text[]) as k(did) join " + schema + "repository t on t.tenant = 0 and t.did = k.did";
+    std::string sql = "select t.did, t.rev, t.sequence, t.version, true, t.digest, " + std::to_string(table_count) +
+                      ", null, null from " + schema + "repository t where t.tenant = 0 and t.did = any ($1::text[])";
     for (std::size_t i = 0; i < table_count; ++i)
-        sql += " union all select t.uri, t.rev, t.sequence, t.version, t.removed, t.digest, " + std::to_string(i) + ", " +
-               mentions(all_tables[i]) + " from unnest(" + parameter(i + 2) + "::text[]) as k(uri) join " + schema +
-               std::string(all_tables[i].name) + " t on t.tenant = 0 and t.uri = k.uri";
+        sql += " union all select t.uri, t.rev, t.sequence, t.version, t.removed, t.digest, " + std::to_string(i) +
+               ", " + mentions(all_tables[i]) + " from " + schema + std::string(all_tables[i].name) +
+               " t where t.tenant = 0 and t.uri = any (" + parameter(i + 2) + "::text[])";
     return sql;
 }
 
@@ -132,7 +125,7 @@ std::string put_sql(std::string const& schema, Table const& table, std::size_t& 
     auto const columns = joined(names, ", ");
     return "insert into " + schema + std::string(table.name) + " as t (tenant, " + columns + ") select 0, " + columns +
            " from unnest(" + joined(arrays, ", ") + ") as n(" + columns +
-           ") where exists (select from mine) on conflict (tenant, uri) do update set " + joined(changes, ", ") +
+           ") where exists (select from mine) on conflict (uri, tenant) do update set " + joined(changes, ", ") +
            " where excluded.sequence > t.sequence";
 }
 
@@ -140,40 +133,50 @@ std::string put_sql(std::string const& schema, Table const& table, std::size_t& 
 std::string write_sql(std::string const& schema, std::size_t set)
 {
     std::string sql = "with mine as (update " + schema +
-                      "writer set commits = commits + 1, digest_low = $4, digest_high = $5, relationships = $6, "
-                      "attestations = $7, entities = $8, tombstones = $9 "
-                      "where number = $1::bigint and epoch = $2 and commits = $3 returning commits)";
-    std::size_t next = 10;
+                      "writer set commits = $4, digest_low = $5, digest_high = $6, relationships = $7, "
+                      "attestations = $8, entities = $9, tombstones = $10 "
+                      "where number = $1::bigint and epoch = $2 and era = $3 returning commits)";
+    std::size_t next = 11;
     for (std::size_t i = 0; i < table_count; ++i)
         if (set >> i & 1)
             sql += ", put_" + std::string(all_tables[i].name) + " as (" + put_sql(schema, all_tables[i], next) + ')';
     return sql + " select commits from mine";
 }
 
-std::string const in_repository = "tenant = 0 and (uri = $1 or (uri >= $2 and uri < $3))";
+// The next records of a repository: from $1 on, of those at $2 or between $3 and $4, at most $5.
+std::string next_of_repository(std::string const& columns, std::string const& table, std::string const& condition)
+{
+    return "select " + columns + " from " + table +
+           " where tenant = 0 and uri >= $1 and uri < $4 and (uri = $2 or uri >= $3)" + condition +
+           " order by uri limit $5";
+}
 
 // Revisions are unsigned: with the top bit turned over they compare as signed numbers do.
 std::string ordered(std::string const& rev) { return '(' + rev + " # (-9223372036854775808))"; }
 
-std::string repository_guard_sql(std::string const& schema)
-{
-    std::vector<std::string> parts;
-    for (auto const& table : all_tables)
-        parts.push_back(
-            "select max" + ordered("rev") + ", max(version) from " + schema + std::string(table.name) + " where " +
-            in_repository);
-    return "select max(r) # (-9223372036854775808), max(v) from (" + joined(parts, " union all ") + ") as a(r, v)";
-}
-
 }  // namespace
 
 std::span<Table const, table_count> tables() { return all_tables; }
+
+std::string writer_columns()
+{
+    return "era, commits, digest_low, digest_high, relationships, attestations, entities, tombstones";
+}
 
 Table const* table_of(Kind kind)
 {
     auto const* const table = std::ranges::find(all_tables, kind, &Table::kind);
     return table == std::end(all_tables) ? nullptr : table;
 }
+
+std::string row_columns(Table const& table)
+{
+    std::string text = "t.uri, t.rev, t.sequence, t.version, t.removed, t.digest, t.payload_hash";
+    for (auto const& column : table.columns.subspan(1)) text += ", t." + std::string(column.name);
+    return text;
+}
+
+std::size_t index_of(Table const& table) { return static_cast<std::size_t>(&table - all_tables); }
 
 Statements::Statements(std::string const& generation)
 {
@@ -182,33 +185,35 @@ Statements::Statements(std::string const& generation)
     for (std::size_t i = 0; i < table_count; ++i) {
         auto const& table = all_tables[i];
         auto const  name = std::string(table.name);
-        records[i] = {"find_" + name, "select " + row_columns(table) + " from unnest($1::text[]) as k(uri) join " +
-                                          schema + name + " t on t.tenant = 0 and t.uri = k.uri"};
-        remove_records[i] = {
-            "remove_" + name,
-            "delete from " + schema + name + " where ctid = any (array(select ctid from " + schema + name + " where " +
-                in_repository + " and " + ordered("rev") + " <= " + ordered("$4::bigint") +
-                " limit $5)) returning digest, removed, " + mentions(table)};
+        records[i] = {"find_" + name, "select " + row_columns(table) + " from " + schema + name +
+                                          " t where t.tenant = 0 and t.uri = any ($1::text[])"};
+        auto const all = next_of_repository("uri, " + ordered("rev") + " as rev, version", schema + name, "");
+        auto const old =
+            next_of_repository("ctid", schema + name, " and " + ordered("rev") + " <= " + ordered("$6::bigint"));
+        guard_all[i] = {"guard_all_" + name, "select max(uri), count(*), " + ordered("max(rev)") +
+                                                 ", max(version) from (" + all + ") as n"};
+        remove_all[i] = {"remove_all_" + name, "delete from " + schema + name + " t where ctid = any (array(" + old +
+                                                   ")) returning uri, digest, removed, " + mentions(table)};
     }
-    relationships_of = {"relationships_of", "select " + row_columns(all_tables[0]) + " from " + schema +
-                                                "relationship t where t.tenant = 0 and not t.removed and "
-                                                "(t.participant_a = $1 or t.participant_b = $1) order by t.uri"};
+    auto const relationships = "select " + row_columns(all_tables[0]) + " from " + schema +
+                               "relationship t where t.tenant = 0 and not t.removed and ";
+    relationships_of = {"relationships_of", relationships + "t.participant_a = $1 union all " + relationships +
+                                                "t.participant_b = $1 and t.participant_a is distinct from $1 "
+                                                "order by uri"};
     attestations_of = {"attestations_of", "select " + row_columns(all_tables[1]) + " from " + schema +
                                               "attestation t where t.tenant = 0 and not t.removed and t.target = $1 "
                                               "order by t.uri"};
     for (std::size_t set = 0; set < write.size(); ++set)
         write[set] = {"write_" + std::to_string(set), write_sql(schema, set)};
-    repository_guard = {"repository_guard", repository_guard_sql(schema)};
     put_repository = {
         "put_repository",
         "insert into " + schema +
             "repository (tenant, did, rev, sequence, version, digest) values (0, $1, $2, $3, $4, $5) on conflict "
-            "(tenant, did) do update set rev = excluded.rev, sequence = excluded.sequence, version = excluded.version, "
+            "(did, tenant) do update set rev = excluded.rev, sequence = excluded.sequence, version = excluded.version, "
             "digest = excluded.digest"};
-    settle_writer = {"settle_writer", "update " + schema +
-                                          "writer set commits = commits + 1 where number = $1::bigint and epoch = $2 "
-                                          "returning commits, digest_low, digest_high, relationships, attestations, "
-                                          "entities, tombstones"};
+    settle_writer = {
+        "settle_writer", "update " + schema + "writer set era = era + 1 where number = $1::bigint and epoch = $2 "
+                                              "returning " + writer_columns()};
     save = {"save", "update " + schema +
                         "projection set position = $2, through = $3, updated_at = now() where epoch = $1 "
                         "returning epoch"};

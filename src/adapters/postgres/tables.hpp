@@ -36,6 +36,7 @@ inline constexpr std::size_t table_count = 3;
 std::span<Table const, table_count> tables();
 // Null for kinds without one.
 Table const* table_of(Kind kind);
+std::size_t  index_of(Table const& table);
 
 struct Statement {
     std::string name;  // names it for the server and in what is told about slow ones
@@ -46,10 +47,13 @@ struct Statement {
 namespace row_column {
 enum : int { uri, rev, sequence, version, removed, digest, payload_hash, count };
 }
+std::string row_columns(Table const& table);  // of a table that the statement calls t
 // How guards come back: likewise up to the digest, then the table's index, and the names that mention.
 namespace guard_column {
 enum : int { uri, rev, sequence, version, removed, digest, table, mention_a, mention_b };
 }
+
+std::string writer_columns();
 
 // For one generation.
 class Statements {
@@ -63,18 +67,21 @@ public:
     // $1: a name. Live ones.
     Statement relationships_of, attestations_of;
 
-    // $1-$3: number, epoch and commits of a writer; $4-$9 what it comes to. No row: it was not so, nothing was done.
+    // $1-$3: number, epoch and era of a writer; $4-$10 what it comes to, as its columns from the commits on. No row: it
+    // is not so, and nothing was done.
     // By set of tables, bit by bit; those follow with an array for each of their columns, as `stored` lists them.
     std::array<Statement, std::size_t{1} << table_count> write;
 
-    // The end of a repository. $1: its key, $2-$3: from where to where its records are.
-    Statement repository_guard;
-    // By table; also $4: up to which rev, $5: how many at most. Gives digest, removed and the names that mention.
-    std::array<Statement, table_count> remove_records;
+    // The end of a repository, so many records at a time. $1: the key to begin with, $2: the repository's own, $3 and
+    // $4: between which the others are, $5: how many.
+    // By table. Gives the last key, how many there were, and the highest rev and version of them.
+    std::array<Statement, table_count> guard_all;
+    // By table. Those up to rev $6: gives key, digest, removed and the names that mention.
+    std::array<Statement, table_count> remove_all;
     // $1-$5: did, rev, sequence, version, digest.
     Statement put_repository;
 
-    // $1: writer, $2: epoch. So that a transaction that is still on its way cannot happen.
+    // $1: writer, $2: epoch. So that a transaction that is still on its way cannot happen. Gives its columns.
     Statement settle_writer;
     // $1: epoch, $2: position, $3: through.
     Statement save;
