@@ -132,6 +132,7 @@ Result<graph::Outcome> Batch::execute(Event const& event, Effects const& effects
         std::span(effects.fields).first(removed ? 0 : effects.field_count));
     after->raise_rev(floor);
     row->after = after;
+    row->digest = graph::record_digest(after->view(), scratch_);
     row->payload = event.payload;
     return Outcome::applied;
 }
@@ -145,12 +146,11 @@ bool Batch::writes() const
 
 Totals Batch::change() const
 {
-    Totals      change;
-    std::string scratch;
+    Totals change;
     for (auto const& [key, row] : rows_) {
         if (!row.after) continue;
         if (row.before) change.leave(key.first, row.before->removed, row.before->digest);
-        change.enter(key.first, row.after->removed(), graph::record_digest(row.after->view(), scratch));
+        change.enter(key.first, row.after->removed(), row.digest);
     }
     return change;
 }

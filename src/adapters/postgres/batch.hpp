@@ -39,6 +39,7 @@ struct Row {
     std::optional<RowGuard>           before;  // none: there is no such row
     std::optional<graph::OwnedRecord> record;  // if wanted, and not removed
     graph::RecordRef                  after;   // what the batch makes of it; null: nothing
+    Hash128                           digest{};  // of that
     std::string_view                  payload;  // of the event that did
 };
 
@@ -76,6 +77,7 @@ private:
     Row*                   need(Kind kind, std::string_view key, bool record);
 
     std::vector<Run> runs_;
+    std::string      scratch_;
     Rows             rows_;
     bool             is_complete_{false};
 };

@@ -2,14 +2,11 @@
 
 #include "adapters/postgres/ledger.hpp"
 #include "adapters/postgres/pool.hpp"
+#include "adapters/postgres/removal.hpp"
 #include "adapters/postgres/rows.hpp"
 #include "adapters/postgres/schema.hpp"
 #include "adapters/postgres/stamps.hpp"
 
-#include "graph/guard.hpp"
-#include "graph/record_digest.hpp"
-
-#include <set>
 #include <shared_mutex>
 
 namespace sluice::adapters {
@@ -17,29 +14,7 @@ namespace {
 
 using namespace postgres;
 
-constexpr std::size_t  repositories_per_call = 64;
-constexpr std::int64_t removed_at_once = 10'000;  // records of a repository: bounds memory, and time per statement
-
-// The keys of a repository's records, a number of them at a time.
-class Pages {
-public:
-    explicit Pages(std::string_view did) : key_("at://" + std::string(did)), next_(key_) {}
-
-    Params params() const
-    {
-        return Params().add(next_).add(key_).add(key_ + '/').add(key_ + '0').add(removed_at_once);  // '0' follows '/'
-    }
-    // True: there may be more of them.
-    bool turn(std::string_view last, std::int64_t count)
-    {
-        next_ = std::string(last) + '\1';  // no text comes between
-        return count == removed_at_once;
-    }
-
-private:
-    std::string const key_;
-    std::string       next_;
-};
+constexpr std::size_t repositories_per_call = 64;
 
 Error const not_begun{Errc::unavailable, "not_begun", "the store has not begun yet"};
 
@@ -80,13 +55,6 @@ private:
         graph::ApplyResult*    result;
     };
 
-    using Answer = Result<pqxx::result>;
-
-    Answer ask(Connection& connection, Statement const& statement, Params const& params) const;
-    Answer tell(Connection& connection, std::string const& name, std::string const& sql) const;
-    template <class T>
-    T      noted(Connection& connection, T result) const;
-
     Result<std::string> begin(Connection& connection, Begun& begun, std::vector<Ledger::Writer>& writers) const;
     Result<>            clear(Connection& connection, std::vector<Ledger::Writer>& writers) const;
     Result<std::vector<Ledger::Writer>> read_writers(Connection& connection, std::string const& schema) const;
@@ -97,12 +65,6 @@ private:
     Result<>               carry_out(Batch& batch, graph::Decide const& decide);
     Result<>               load(Connection& connection, Batch& batch) const;
     Result<graph::Outcome> remove_repository(Event const& event);
-    Result<std::optional<graph::Outcome>>
-    settled(Connection& connection, Event const& event, Revision& floor, Totals& change) const;
-    Result<> guard_all(Connection& connection, std::string_view did, graph::Guard& guard) const;
-    Result<> remove_all(
-        Connection& connection, std::string_view did, Revision floor, Totals& change,
-        std::set<std::size_t>& names) const;
 
     template <class F>
     Result<>              commit(Totals const& change, F const& transact);
@@ -123,25 +85,6 @@ private:
 
     std::atomic<std::uint64_t> transactions_{0}, unknown_commits_{0};
 };
-
-template <class T>
-T PostgresGraph::noted(Connection& connection, T result) const
-{
-    pool_.note(result ? std::nullopt : std::optional(result.error()));
-    if (connection.is_lost()) pool_.close_idle();
-    return result;
-}
-
-PostgresGraph::Answer PostgresGraph::ask(Connection& connection, Statement const& statement, Params const& params) const
-{
-    return noted(connection, connection.run(statement, params));
-}
-
-PostgresGraph::Answer
-PostgresGraph::tell(Connection& connection, std::string const& name, std::string const& sql) const
-{
-    return noted(connection, connection.run(name, sql));
-}
 
 // Beginning.
 
@@ -187,11 +130,10 @@ PostgresGraph::begin(Connection& connection, Begun& begun, std::vector<Ledger::W
 
     auto const schema = schema_of(*generation);
     auto const projection =
-        tell(connection, "begin", "update " + schema + ".projection set epoch = epoch + 1 returning epoch, position");
+        connection.run("begin", "update " + schema + ".projection set epoch = epoch + 1 returning epoch, position");
     if (!projection) return projection.error();
     auto const epoch = read_number((*projection)[0][0]);
-    auto const fenced = tell(
-        connection, "fence",
+    auto const fenced = connection.run("fence",
         "insert into " + schema + ".writer (number, epoch) select i, 0 from generate_series(0, " +
             std::to_string(options_.writers - 1) + ") as n(i) on conflict do nothing; update " + schema +
             ".writer set epoch = " + std::to_string(epoch));
@@ -227,8 +169,7 @@ static void add_totals(Params& params, Totals const& totals)
 Result<std::vector<Ledger::Writer>>
 PostgresGraph::read_writers(Connection& connection, std::string const& schema) const
 {
-    auto const rows = tell(
-        connection, "writers",
+    auto const rows = connection.run("writers",
         "select " + writer_columns() + " from " + schema + ".writer order by number");
     if (!rows) return rows.error();
     std::vector<Ledger::Writer> writers;
@@ -244,8 +185,7 @@ Result<> PostgresGraph::save(std::string_view position, Sequence through)
     if (!begun_) return not_begun;
     auto const lease = pool_.take(Pool::Use::apply);
     if (!lease) return lease.error();
-    auto const saved = ask(
-        **lease, begun_->sql.save, Params().add(begun_->epoch).add(position).add(stored(through)));
+    auto const saved = (*lease)->run(begun_->sql.save, Params().add(begun_->epoch).add(position).add(stored(through)));
     if (!saved) return saved.error();
     if (saved->empty()) return fenced();
     return {};
@@ -271,14 +211,13 @@ Result<> PostgresGraph::clear(Connection& connection, std::vector<Ledger::Writer
 {
     auto const schema = schema_of(begun_->generation);
     auto const saved =
-        ask(connection, begun_->sql.save,
+        connection.run(begun_->sql.save,
             Params().add(begun_->epoch).add(std::string_view()).add(stored(Sequence::none)));
     if (!saved) return saved.error();
     if (saved->empty()) return fenced();
     std::string tables_list = schema + ".repository";
     for (auto const& table : tables()) tables_list += ", " + schema + '.' + std::string(table.name);
-    auto const cleared = tell(
-        connection, "clear",
+    auto const cleared = connection.run("clear",
         "truncate " + tables_list + "; update " + schema +
             ".writer set era = era + 1, digest_low = 0, digest_high = 0, relationships = 0, "
             "attestations = 0, entities = 0, tombstones = 0");
@@ -385,7 +324,7 @@ Result<> PostgresGraph::carry_out(Batch& batch, graph::Decide const& decide)
     auto const done = commit(batch.change(), [&](Params params) {
         for (std::size_t i = 0; i < table_count; ++i)
             if (set >> i & 1) add_written(params, tables()[i], batch.rows());
-        return ask(**lease, begun_->sql.write[set], params);
+        return (*lease)->run(begun_->sql.write[set], params);
     });
     // Also after an error: what happened may be unknown.
     for (auto const& [key, row] : batch.rows()) {
@@ -424,13 +363,13 @@ Result<> PostgresGraph::load(Connection& connection, Batch& batch) const
     if (wants_guards) {
         Params params;
         for (auto& array : guards) params.add(std::move(array));
-        auto const found = ask(connection, begun_->sql.guards, params);
+        auto const found = connection.run(begun_->sql.guards, params);
         if (!found) return found.error();
         for (auto const& row : *found) batch.rows()[key_of_guard(row)].before = read_guard(row);
     }
     for (std::size_t i = 0; i < table_count; ++i) {
         if (!wants_records[i]) continue;
-        auto const found = ask(connection, begun_->sql.records[i], Params().add(std::move(records[i])));
+        auto const found = connection.run(begun_->sql.records[i], Params().add(std::move(records[i])));
         if (!found) return found.error();
         auto const& table = tables()[i];
         for (auto const& row : *found) {
@@ -446,112 +385,23 @@ Result<graph::Outcome> PostgresGraph::remove_repository(Event const& event)
 {
     auto const lease = pool_.take(Pool::Use::apply);
     if (!lease) return lease.error();
-    Transaction transaction(**lease);
+    auto&       connection = **lease;
+    Transaction transaction(connection);
     if (auto const opened = transaction.begin(); !opened) return opened.error();
-
-    Totals     change;
-    Revision   floor{};
-    auto const outcome = settled(**lease, event, floor, change);
+    Removal    removal(connection, begun_->sql);
+    auto const outcome = removal.apply(event);
     if (!outcome) return outcome.error();
     if (*outcome) return **outcome;
 
-    std::set<std::size_t> names{Stamps::place(event.did)};
-    if (auto const removed = remove_all(**lease, event.did, floor, change, names); !removed) return removed.error();
-    Record const end{
-        .kind = Kind::repository,
-        .did = event.did,
-        .key = event.did,
-        .rev = floor,
-        .sequence = event.sequence,
-        .version = event.version == Sequence::none ? event.sequence : event.version,
-        .removed = true,
-        .payload_hash = {},
-        .fields = {}};
-    std::string scratch;
-    auto const  digest = graph::record_digest(end, scratch);
-    change.enter(Kind::repository, true, digest);
-    auto const put = ask(
-        **lease, begun_->sql.put_repository,
-        Params()
-            .add(end.did)
-            .add(stored(end.rev))
-            .add(stored(end.sequence))
-            .add(stored(end.version))
-            .add(stored(digest)));
-    if (!put) return put.error();
-    auto const done = commit(change, [&](Params const& params) {
-        auto answer = ask(**lease, begun_->sql.write[0], params);
+    auto const done = commit(removal.change(), [&](Params const& params) -> Result<pqxx::result> {
+        auto answer = connection.run(begun_->sql.write[0], params);
         if (!answer || answer->empty()) return answer;
-        if (auto const committed = noted(**lease, transaction.commit()); !committed) return Answer(committed.error());
+        if (auto const committed = transaction.commit(); !committed) return committed.error();
         return answer;
     });
-    for (auto const name : names) stamps_.change_place(name);
+    for (auto const place : removal.places()) stamps_.change_place(place);
     if (!done) return done.error();
     return graph::Outcome::applied;
-}
-
-// Whether there is nothing to remove any more; else up to which revision everything goes.
-Result<std::optional<graph::Outcome>> PostgresGraph::settled(
-    Connection& connection, Event const& event, Revision& floor, Totals& change) const
-{
-    using enum Array::Element;
-    Array dids(text);
-    dids.add(event.did);
-    Params params;
-    params.add(std::move(dids));
-    for (std::size_t i = 0; i < table_count; ++i) params.add(Array(text));
-    auto const ends = ask(connection, begun_->sql.guards, params);
-    if (!ends) return ends.error();
-    graph::Guard guard;
-    for (auto const& row : *ends) {
-        auto const end = read_guard(row);
-        guard.add(Kind::repository, end.sequence, end.version, end.rev);
-        change.leave(Kind::repository, true, end.digest);
-    }
-    if (auto const outcome = guard.settles(event)) return outcome;
-
-    if (auto const guarded = guard_all(connection, event.did, guard); !guarded) return guarded.error();
-    if (guard.gives_way(event)) return std::optional(graph::Outcome::stale);
-    floor = event.rev == Revision::none ? guard.rev() : event.rev;
-    return std::optional<graph::Outcome>();
-}
-
-Result<> PostgresGraph::guard_all(Connection& connection, std::string_view did, graph::Guard& guard) const
-{
-    for (std::size_t i = 0; i < table_count; ++i) {
-        Pages pages(did);
-        for (bool is_more = true; is_more;) {
-            auto const rows = ask(connection, begun_->sql.guard_all[i], pages.params());
-            if (!rows) return rows.error();
-            auto const row = (*rows)[0];
-            auto const rev = static_cast<std::uint64_t>(read_number(row[2]));
-            auto const version = static_cast<std::uint64_t>(read_number(row[3]));
-            guard.add(tables()[i].kind, Sequence::none, Sequence{version}, Revision{rev});
-            is_more = pages.turn(read_text(row[0]), read_number(row[1]));
-        }
-    }
-    return {};
-}
-
-Result<> PostgresGraph::remove_all(
-    Connection& connection, std::string_view did, Revision floor, Totals& change, std::set<std::size_t>& names) const
-{
-    for (std::size_t i = 0; i < table_count; ++i) {
-        Pages pages(did);
-        for (bool is_more = true; is_more;) {
-            auto const removed = ask(connection, begun_->sql.remove_all[i], pages.params().add(stored(floor)));
-            if (!removed) return removed.error();
-            std::string_view last;
-            for (auto const& row : *removed) {
-                last = std::max(last, read_text(row[0]));
-                change.leave(tables()[i].kind, read_text(row[2]) == "t", read_hash(row[1]));
-                for (int mention = 3; mention < 5; ++mention)
-                    if (!row[mention].is_null()) names.insert(Stamps::place(read_text(row[mention])));
-            }
-            is_more = pages.turn(last, static_cast<std::int64_t>(removed->size()));
-        }
-    }
-    return {};
 }
 
 // Committing.
@@ -610,7 +460,7 @@ Result<bool> PostgresGraph::settle(Ledger::Taken const& taken)
         return lease.error();
     }
     auto const rows =
-        ask(**lease, begun_->sql.settle_writer, Params().add(stored(taken.number)).add(begun_->epoch));
+        (*lease)->run(begun_->sql.settle_writer, Params().add(stored(taken.number)).add(begun_->epoch));
     if (!rows || rows->empty()) {
         ledger_.give_back(taken, std::nullopt);
         return rows ? fenced() : rows.error();
@@ -635,7 +485,7 @@ PostgresGraph::read(Table const& table, F const& statement, Params const& params
     if (!begun_) return not_begun;
     auto const lease = pool_.take(Pool::Use::read);
     if (!lease) return lease.error();
-    auto const rows = ask(**lease, statement(begun_->sql), params);
+    auto const rows = (*lease)->run(statement(begun_->sql), params);
     if (!rows) return rows.error();
     std::vector<graph::OwnedRecord> records;
     records.reserve(rows->size());

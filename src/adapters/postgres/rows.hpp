@@ -10,6 +10,9 @@ namespace sluice::adapters::postgres {
 
 std::int64_t     read_number(pqxx::field const& field);  // 0 for null
 std::string_view read_text(pqxx::field const& field);    // valid as long as the result
+bool             read_flag(pqxx::field const& field);
+Revision         read_rev(pqxx::field const& field);
+Sequence         read_sequence(pqxx::field const& field);
 std::string      read_bytes(pqxx::field const& field);
 Hash128          read_hash(pqxx::field const& field);
 
