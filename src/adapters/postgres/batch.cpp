@@ -86,8 +86,7 @@ Row* Batch::need(Kind kind, std::string_view key, bool record)
     auto& row = rows_[{kind, std::string(key)}];
     if (row.after) return &row;
     row.wants_record = row.wants_record || record;
-    bool const lacks_record = record && row.before && !row.before->removed && !row.record;
-    if (row.is_loaded && !lacks_record) return &row;
+    if (!row.lacks()) return &row;
     is_complete_ = false;
     return nullptr;
 }

@@ -41,6 +41,9 @@ struct Row {
     graph::RecordRef                  after;   // what the batch makes of it; null: nothing
     Hash128                           digest{};  // of that
     std::string_view                  payload;  // of the event that did
+
+    // Whether it has to be loaded, for what is asked of it.
+    bool lacks() const { return !is_loaded || (wants_record && before && !before->removed && !record); }
 };
 
 // Events of several repositories, none twice. First fold() only says which rows it needs; once those are loaded it

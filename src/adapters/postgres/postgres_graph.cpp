@@ -43,11 +43,15 @@ public:
     graph::StoreStatus status() const override;
 
 private:
-    // What begin() found out.
+    // The graph this process may write, and as what.
     struct Begun {
-        std::uint32_t generation;
-        std::int64_t  epoch;
-        Statements    sql;
+        std::string  schema;
+        std::int64_t epoch;
+        Statements   sql;
+    };
+    struct Found {
+        std::string                 position;
+        std::vector<Ledger::Writer> writers;
     };
     // Events of one repository that are to be applied, and where what became of them goes.
     struct Work {
@@ -55,9 +59,11 @@ private:
         graph::ApplyResult*    result;
     };
 
-    Result<std::string> begin(Connection& connection, Begun& begun, std::vector<Ledger::Writer>& writers) const;
-    Result<>            clear(Connection& connection, std::vector<Ledger::Writer>& writers) const;
-    Result<std::vector<Ledger::Writer>> read_writers(Connection& connection, std::string const& schema) const;
+    template <class F>
+    Result<Found>       transact(F const& work);
+    Result<Found>       begin(Connection& connection);
+    Result<Found>       clear(Connection& connection) const;
+    Result<std::string> schema(Connection& connection) const;
 
     void                   apply(std::vector<Work> work, graph::Decide const& decide);
     void                   divide(std::vector<Work> const& work, graph::Decide const& decide);
@@ -81,39 +87,75 @@ private:
 
     mutable std::shared_mutex mutex_;  // guards begun_: shared by all that use it
     std::optional<Begun>      begun_;
-    std::atomic<bool>         is_open_{false};
+    std::atomic<bool>         is_open_{false};  // for events
 
     std::atomic<std::uint64_t> transactions_{0}, unknown_commits_{0};
 };
+
+Error fenced() { return {Errc::corrupt, "fenced", "another process applies to the store"}; }
 
 // Beginning.
 
 Result<std::string> PostgresGraph::begin()
 {
-    std::unique_lock const      lock(mutex_);
-    std::vector<Ledger::Writer> writers;
-    Begun                       begun{0, 0, Statements({})};
-    auto                        position = [&]() -> Result<std::string> {
-        auto lease = pool_.take(Pool::Use::apply);
-        if (!lease) return lease.error();
-        Transaction transaction(**lease);
-        if (auto const opened = transaction.begin(); !opened) return opened.error();
-        auto found = begin(**lease, begun, writers);
-        if (!found) return found;
-        if (auto const committed = transaction.commit(); !committed) return committed.error();
-        return found;
-    }();
-    if (!position) return position;
+    std::unique_lock const lock(mutex_);
     is_open_.store(false, std::memory_order_release);
+    auto found = transact([this](Connection& connection) { return begin(connection); });
+    if (!found) begun_.reset();
+    if (!found) return found.error();
     pool_.close_idle();  // they may have prepared statements of another generation
-    ledger_.reset(std::move(writers), options_.writers);
-    stamps_.change_all();
-    begun_.emplace(std::move(begun));
-    return position;
+    return std::move(found->position);
 }
 
-Result<std::string>
-PostgresGraph::begin(Connection& connection, Begun& begun, std::vector<Ledger::Writer>& writers) const
+Result<> PostgresGraph::clear()
+{
+    std::unique_lock const lock(mutex_);
+    if (!begun_) return not_begun;
+    auto const found = transact([this](Connection& connection) { return clear(connection); });
+    if (!found) return found.error();
+    return {};
+}
+
+// One transaction that changes what all writers come to.
+template <class F>
+Result<PostgresGraph::Found> PostgresGraph::transact(F const& work)
+{
+    auto const lease = pool_.take(Pool::Use::apply);
+    if (!lease) return lease.error();
+    Transaction transaction(**lease);
+    if (auto const opened = transaction.begin(); !opened) return opened.error();
+    Result<Found> found = work(**lease);
+    if (!found) return found;
+    auto const writers = (*lease)->run("writers", "select " + writer_columns() + " from " + begun_->schema +
+                                                      ".writer order by number");
+    if (!writers) return writers.error();
+    for (auto const& row : *writers) found->writers.push_back(read_writer(row));
+    if (auto const committed = transaction.commit(); !committed) return committed.error();
+    ledger_.reset(std::move(found->writers), options_.writers);
+    stamps_.change_all();
+    return found;
+}
+
+// Takes the next epoch.
+Result<PostgresGraph::Found> PostgresGraph::begin(Connection& connection)
+{
+    auto const schema = this->schema(connection);
+    if (!schema) return schema.error();
+    auto const projection =
+        connection.run("begin", "update " + *schema + ".projection set epoch = epoch + 1 returning epoch, position");
+    if (!projection) return projection.error();
+    auto const epoch = read_number((*projection)[0][0]);
+    auto const taken = connection.run(
+        "take_writers", "insert into " + *schema + ".writer (number, epoch) select i, 0 from generate_series(0, " +
+                            std::to_string(options_.writers - 1) + ") as n(i) on conflict do nothing; update " +
+                            *schema + ".writer set epoch = " + std::to_string(epoch));
+    if (!taken) return taken.error();
+    begun_ = {*schema, epoch, Statements(*schema)};
+    return Found{.position = read_bytes((*projection)[0][1]), .writers = {}};
+}
+
+// Of the generation to use, with its tables as this program needs them.
+Result<std::string> PostgresGraph::schema(Connection& connection) const
 {
     if (auto const locked = lock_generations(connection); !locked) return locked.error();
     auto generation = options_.generation;
@@ -122,62 +164,27 @@ PostgresGraph::begin(Connection& connection, Begun& begun, std::vector<Ledger::W
         if (!current) return current.error();
         generation = *current;
     }
-    if (!generation) {
-        generation = 1;
-        if (auto const added = add_generation(connection, 1, true); !added) return added.error();
-    }
-    if (auto const migrated = migrate(connection, *generation); !migrated) return migrated.error();
-
-    auto const schema = schema_of(*generation);
-    auto const projection =
-        connection.run("begin", "update " + schema + ".projection set epoch = epoch + 1 returning epoch, position");
-    if (!projection) return projection.error();
-    auto const epoch = read_number((*projection)[0][0]);
-    auto const fenced = connection.run("fence",
-        "insert into " + schema + ".writer (number, epoch) select i, 0 from generate_series(0, " +
-            std::to_string(options_.writers - 1) + ") as n(i) on conflict do nothing; update " + schema +
-            ".writer set epoch = " + std::to_string(epoch));
-    if (!fenced) return fenced.error();
-    auto found = read_writers(connection, schema);
-    if (!found) return found.error();
-    writers = std::move(*found);
-    begun = {*generation, epoch, Statements(schema)};
-    return read_bytes((*projection)[0][1]);
+    auto const made = generation ? migrate(connection, *generation) : add_generation(connection, 1, true);
+    if (!made) return made.error();
+    return schema_of(generation.value_or(1));
 }
 
-static Ledger::Writer writer_of(pqxx::row const& row)
+Result<PostgresGraph::Found> PostgresGraph::clear(Connection& connection) const
 {
-    std::array<std::uint64_t, 8> n;
-    for (std::size_t i = 0; i < n.size(); ++i) n[i] = static_cast<std::uint64_t>(read_number(row[static_cast<int>(i)]));
-    Ledger::Writer writer{.era = n[0], .commits = n[1], .totals = {.digest = {n[2], n[3]}}};
-    writer.totals.counts.live[static_cast<std::size_t>(Kind::relationship)] = n[4];
-    writer.totals.counts.live[static_cast<std::size_t>(Kind::attestation)] = n[5];
-    writer.totals.counts.live[static_cast<std::size_t>(Kind::entity)] = n[6];
-    writer.totals.counts.tombstones = n[7];
-    return writer;
+    Params nowhere;
+    nowhere.add(begun_->epoch).add(std::string_view()).add(stored(Sequence::none));
+    auto const saved = connection.run(begun_->sql.save, nowhere);
+    if (!saved) return saved.error();
+    if (saved->empty()) return fenced();
+    auto names = begun_->schema + ".repository";
+    for (auto const& table : tables()) names += ", " + begun_->schema + '.' + std::string(table.name);
+    auto const cleared = connection.run(
+        "clear", "truncate " + names + "; update " + begun_->schema +
+                     ".writer set era = era + 1, digest_low = 0, digest_high = 0, relationships = 0, "
+                     "attestations = 0, entities = 0, tombstones = 0");
+    if (!cleared) return cleared.error();
+    return Found{};
 }
-
-static void add_totals(Params& params, Totals const& totals)
-{
-    auto const& live = totals.counts.live;
-    params.add(stored(totals.digest.low)).add(stored(totals.digest.high));
-    for (auto const kind : {Kind::relationship, Kind::attestation, Kind::entity})
-        params.add(stored(live[static_cast<std::size_t>(kind)]));
-    params.add(stored(totals.counts.tombstones));
-}
-
-Result<std::vector<Ledger::Writer>>
-PostgresGraph::read_writers(Connection& connection, std::string const& schema) const
-{
-    auto const rows = connection.run("writers",
-        "select " + writer_columns() + " from " + schema + ".writer order by number");
-    if (!rows) return rows.error();
-    std::vector<Ledger::Writer> writers;
-    for (auto const& row : *rows) writers.push_back(writer_of(row));
-    return writers;
-}
-
-static Error fenced() { return {Errc::corrupt, "fenced", "another process applies to the store"}; }
 
 Result<> PostgresGraph::save(std::string_view position, Sequence through)
 {
@@ -188,43 +195,6 @@ Result<> PostgresGraph::save(std::string_view position, Sequence through)
     auto const saved = (*lease)->run(begun_->sql.save, Params().add(begun_->epoch).add(position).add(stored(through)));
     if (!saved) return saved.error();
     if (saved->empty()) return fenced();
-    return {};
-}
-
-Result<> PostgresGraph::clear()
-{
-    std::unique_lock const lock(mutex_);
-    if (!begun_) return not_begun;
-    auto const lease = pool_.take(Pool::Use::apply);
-    if (!lease) return lease.error();
-    std::vector<Ledger::Writer> writers;
-    Transaction                 transaction(**lease);
-    if (auto const opened = transaction.begin(); !opened) return opened.error();
-    if (auto const cleared = clear(**lease, writers); !cleared) return cleared.error();
-    if (auto const committed = transaction.commit(); !committed) return committed.error();
-    ledger_.reset(std::move(writers), options_.writers);
-    stamps_.change_all();
-    return {};
-}
-
-Result<> PostgresGraph::clear(Connection& connection, std::vector<Ledger::Writer>& writers) const
-{
-    auto const schema = schema_of(begun_->generation);
-    auto const saved =
-        connection.run(begun_->sql.save,
-            Params().add(begun_->epoch).add(std::string_view()).add(stored(Sequence::none)));
-    if (!saved) return saved.error();
-    if (saved->empty()) return fenced();
-    std::string tables_list = schema + ".repository";
-    for (auto const& table : tables()) tables_list += ", " + schema + '.' + std::string(table.name);
-    auto const cleared = connection.run("clear",
-        "truncate " + tables_list + "; update " + schema +
-            ".writer set era = era + 1, digest_low = 0, digest_high = 0, relationships = 0, "
-            "attestations = 0, entities = 0, tombstones = 0");
-    if (!cleared) return cleared.error();
-    auto found = read_writers(connection, schema);
-    if (!found) return found.error();
-    writers = std::move(*found);
     return {};
 }
 
@@ -349,10 +319,9 @@ Result<> PostgresGraph::load(Connection& connection, Batch& batch) const
     for (auto& [key, row] : batch.rows()) {
         auto const* const table = table_of(key.first);
         auto const        i = table ? index_of(*table) : table_count;
-        bool const        lacks_record = row.wants_record && (!row.is_loaded || !row.record);
-        if (row.is_loaded && !lacks_record) continue;
+        if (!row.lacks()) continue;
         row.is_loaded = true;
-        if (lacks_record) {
+        if (row.wants_record) {
             records[i].add(key.second);
             wants_records[i] = true;
         } else {
@@ -417,8 +386,8 @@ Result<> PostgresGraph::commit(Totals const& change, F const& transact)
     ++next.commits;
     next.totals.add(change);
     Params params;
-    params.add(stored(taken->number)).add(begun_->epoch).add(stored(next.era)).add(stored(next.commits));
-    add_totals(params, next.totals);
+    params.add(stored(taken->number)).add(begun_->epoch);
+    add_writer(params, next);
 
     transactions_.fetch_add(1, std::memory_order_relaxed);
     auto const answer = transact(std::move(params));
@@ -459,13 +428,12 @@ Result<bool> PostgresGraph::settle(Ledger::Taken const& taken)
         ledger_.give_back(taken, std::nullopt);
         return lease.error();
     }
-    auto const rows =
-        (*lease)->run(begun_->sql.settle_writer, Params().add(stored(taken.number)).add(begun_->epoch));
+    auto const rows = (*lease)->run(begun_->sql.settle_writer, Params().add(stored(taken.number)).add(begun_->epoch));
     if (!rows || rows->empty()) {
         ledger_.give_back(taken, std::nullopt);
         return rows ? fenced() : rows.error();
     }
-    auto const now = writer_of((*rows)[0]);
+    auto const now = read_writer((*rows)[0]);
     auto const before = taken.writer.commits;
     if (now.commits != before && now.commits != before + 1) {
         ledger_.give_back(taken, std::nullopt);
@@ -486,8 +454,9 @@ PostgresGraph::read(Table const& table, F const& statement, Params const& params
     auto const lease = pool_.take(Pool::Use::read);
     if (!lease) return lease.error();
     auto const rows = (*lease)->run(statement(begun_->sql), params);
-    if (!rows) return rows.error();
     std::vector<graph::OwnedRecord> records;
+    if (!rows && rows.error().code == Errc::invalid) return records;  // nothing that Postgres takes has such a name
+    if (!rows) return rows.error();
     records.reserve(rows->size());
     for (auto const& row : *rows) records.push_back(read_record(row, table));
     return records;

@@ -19,8 +19,9 @@ public:
     // Nothing: the repository is removed once the transaction is.
     Result<std::optional<graph::Outcome>> apply(Event const& event);
 
-    Totals const&                change() const noexcept { return change_; }  // what it adds to the sums
-    std::set<std::size_t> const& places() const noexcept { return places_; }  // of the names it changes: Stamps::place()
+    Totals const& change() const noexcept { return change_; }  // what it adds to the sums
+    // Stamps::place() of the names it changes.
+    std::set<std::size_t> const& places() const noexcept { return places_; }
 
 private:
     class Pages;

@@ -101,6 +101,7 @@ graph::OwnedRecord read_record(pqxx::row const& row, Table const& table)
     bool const  removed = read_flag(row[row_column::removed]);
     auto const  count = removed ? 0 : table.columns.size();
     std::string texts(uri);
+
     std::array<std::uint64_t, Fields::max> slots;
     for (std::size_t i = 0; i < count; ++i) {
         auto const text = [&](std::string_view value) {
@@ -131,6 +132,25 @@ graph::OwnedRecord read_record(pqxx::row const& row, Table const& table)
         .removed = removed,
         .payload_hash = read_hash(row[row_column::payload_hash]),
         .fields = Fields(texts.data(), reinterpret_cast<char const*>(slots.data()), count)});
+}
+
+Ledger::Writer read_writer(pqxx::row const& row)
+{
+    std::array<std::uint64_t, 8> n;
+    for (std::size_t i = 0; i < n.size(); ++i) n[i] = static_cast<std::uint64_t>(read_number(row[static_cast<int>(i)]));
+    Ledger::Writer writer{.era = n[0], .commits = n[1], .totals = {.digest = {n[2], n[3]}}};
+    for (std::size_t i = 0; i < table_count; ++i)
+        writer.totals.counts.live[static_cast<std::size_t>(tables()[i].kind)] = n[4 + i];
+    writer.totals.counts.tombstones = n[7];
+    return writer;
+}
+
+void add_writer(Params& params, Ledger::Writer const& writer)
+{
+    auto const& [digest, counts] = writer.totals;
+    for (auto const number : {writer.era, writer.commits, digest.low, digest.high}) params.add(stored(number));
+    for (auto const& table : tables()) params.add(stored(counts.live[static_cast<std::size_t>(table.kind)]));
+    params.add(stored(counts.tombstones));
 }
 
 void add_written(Params& params, Table const& table, Batch::Rows const& rows)
