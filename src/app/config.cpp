@@ -87,9 +87,11 @@ Result<> set_cache_backend(Config& config, std::string_view text)
     return {};
 }
 
-// Also as SQLAlchemy writes it: postgresql+asyncpg://...
+// Also as SQLAlchemy writes it: postgresql+asyncpg://... An empty one is none, as compose files pass on what is not set.
 Result<> set_database_url(Config& config, std::string_view text)
 {
+    config.database_url.clear();
+    if (text.empty()) return {};
     auto const scheme = text.substr(0, text.find("://"));
     auto const dialect = scheme.substr(0, scheme.find('+'));
     if (scheme == text || (dialect != "postgres" && dialect != "postgresql"))
@@ -109,7 +111,7 @@ Result<> set_duration(Duration& target, std::string_view text, std::int64_t min,
 
 Result<> set_redis_url(Config& config, std::string_view text)
 {
-    if (auto const address = adapters::RedisAddress::parse(text); !address) return address.error();
+    if (auto const address = adapters::RedisAddress::parse(text); !text.empty() && !address) return address.error();
     config.redis_url = text;
     return {};
 }

@@ -328,11 +328,10 @@ json::object database_json(engine::Engine const& engine, graph::StoreStatus cons
 void Api::ready(Request&, Reply reply)
 {
     auto const checks = check(deps_.engine, draining_);
-    auto const cached = deps_.answers.stats();
     auto       response = answer(
         json::object{{"status", checks.ready() ? "ready" : "degraded"},
                            {"checks", {{"database", word(checks.database && deps_.engine.graph_answers())},
-                                       {"cache", word(!is_degraded(cached))},
+                                       {"cache", word(!is_degraded(deps_.answers.stats()))},
                                        {"event_pipeline", word(checks.pipeline)}}},
                            {"timestamp", schema::format_datetime(deps_.clock.wall())}},
         checks.ready() ? 200 : 503);

@@ -99,10 +99,10 @@ TEST_F(InRedis, NoBitOfAValueCanChangeUnseen)
 {
     put("a", "12 bytes");
     auto const bits = 8 * std::stoll(server.exec({"STRLEN", redis_key("a")}));
+    auto const flip = "return redis.call('SETBIT', KEYS[1], ARGV[1], 1 - redis.call('GETBIT', KEYS[1], ARGV[1]))";
     for (auto bit = 0; bit < bits; ++bit) {
         put("a", "12 bytes");
-        server.exec({"EVAL", "return redis.call('SETBIT', KEYS[1], ARGV[1], 1 - redis.call('GETBIT', KEYS[1], ARGV[1]))",
-                     "1", redis_key("a"), std::to_string(bit)});
+        server.exec({"EVAL", flip, "1", redis_key("a"), std::to_string(bit)});
         ASSERT_EQ(get("a"), std::nullopt) << bit;
     }
 }

@@ -36,6 +36,7 @@ public:
     {
         calls.emplace_back();
         for (auto const& event : events) calls.back().push_back(number(event.sequence));
+        clock_advance(events.size());
         if (errors.empty()) return inner_.apply(events, decide);
         auto const error = errors.front();
         errors.pop_front();
@@ -44,6 +45,7 @@ public:
 
     std::deque<Errc>                        errors;
     std::vector<std::vector<std::uint64_t>> calls;  // sequences of each
+    std::function<void(std::size_t)>        clock_advance = [](std::size_t) {};  // by so many events
 };
 
 class Working : public testing::Test {
@@ -96,6 +98,21 @@ TEST_F(Working, SettlesWhatItApplies)
     EXPECT_EQ(engine_.state().watermark, Sequence{2});
     EXPECT_EQ(engine_.admission().use().events, 0u);
     EXPECT_TRUE(engine_.idle());
+}
+
+TEST_F(Working, TakesNoMoreAtOnceThanFitAMillisecond)
+{
+    graph_.clock_advance = [this](std::size_t events) { clock_.advance(1ms * static_cast<int>(events)); };
+    for (int i = 0; i < 100; ++i) store({"test.fine"}, "did:plc:" + std::to_string(i));
+    work();
+    auto const first = engine_.state().applied;
+    EXPECT_GT(first, 1u);
+    work();
+    EXPECT_EQ(engine_.state().applied, first + 1) << "each event takes a millisecond";
+
+    graph_.clock_advance = [](std::size_t) {};
+    for (int i = 0; i < 20; ++i) work();
+    EXPECT_TRUE(engine_.idle()) << "once they are fast it takes many again";
 }
 
 TEST_F(Working, HoldsALaneUntilTheVerdictOnItsHeadIsDurable)

@@ -123,8 +123,8 @@ struct World {
         Background     background(io, {});
         Tail           tail(io, log, clock);
         auto const     submit = [this](engine::BlockRef block) { engine.submit(std::move(block)); };
-        Api            api({engine, log, *graph, reads, clock, rates, ingest, background, tail, schemas, submit, [] {},
-                            [] { return std::string(); }}, {});
+        Api            api({engine, log, *graph, reads, clock, rates, ingest, background, background, tail, schemas,
+                            submit, [] {}, [] { return std::string(); }, {}}, {});
         Request        request;
         request.method = Method::get;
         request.path = "/health/ready";
