@@ -10,15 +10,28 @@
 #include <pqxx/result>
 
 #include <atomic>
+#include <mutex>
 
 namespace sluice::adapters::postgres {
 
 // What a connection is made with: the URL, and our options where it says nothing. `invalid` bad_url.
 Result<std::string> connection_string(PostgresOptions const& options);
 
-// What all connections of a store have done.
-struct Usage {
+// What all connections of a store have done, and what the server's last answer was. Any thread.
+class Usage {
+public:
     std::atomic<std::uint64_t> connected{0}, lost{0}, queries{0}, slow_queries{0}, query_ns{0};
+
+    // An error that is not `unavailable` is an answer as well.
+    void note(std::optional<Error> const& error);
+    bool is_up() const;  // false until it was asked
+
+    std::optional<Error> last_error() const;  // since it was up last
+
+private:
+    mutable std::mutex   mutex_;  // guards all below
+    std::optional<Error> last_error_;
+    bool                 was_asked_{false};
 };
 
 // One thread at a time. Nothing throws but running out of memory.
