@@ -140,6 +140,15 @@ TEST_F(PostgresGraph, AnEventPostgresCannotStoreHarmsNoOther)
     EXPECT_EQ(store->counts().live[static_cast<std::size_t>(Kind::relationship)], 4u);
 }
 
+TEST_F(PostgresGraph, NothingHasANameThatPostgresCannotTake)
+{
+    std::string const name("at://did:plc:alice/\0", 20);
+    EXPECT_FALSE(store->find(Kind::relationship, name).value());
+    EXPECT_TRUE(store->relationships_of("\xff").value().empty());
+    EXPECT_TRUE(store->attestations_of(name).value().empty());
+    EXPECT_TRUE(store->status().is_up);
+}
+
 TEST_F(PostgresGraph, AccountsEndHoweverMuchTheyHold)
 {
     std::vector<Step> steps;

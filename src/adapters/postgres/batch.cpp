@@ -86,8 +86,7 @@ Row* Batch::need(Kind kind, std::string_view key, bool record)
     auto& row = rows_[{kind, std::string(key)}];
     if (row.after) return &row;
     row.wants_record = row.wants_record || record;
-    bool const lacks_record = record && row.before && !row.before->removed && !row.record;
-    if (row.is_loaded && !lacks_record) return &row;
+    if (!row.lacks()) return &row;
     is_complete_ = false;
     return nullptr;
 }
@@ -132,6 +131,7 @@ Result<graph::Outcome> Batch::execute(Event const& event, Effects const& effects
         std::span(effects.fields).first(removed ? 0 : effects.field_count));
     after->raise_rev(floor);
     row->after = after;
+    row->digest = graph::record_digest(after->view(), scratch_);
     row->payload = event.payload;
     return Outcome::applied;
 }
@@ -145,12 +145,11 @@ bool Batch::writes() const
 
 Totals Batch::change() const
 {
-    Totals      change;
-    std::string scratch;
+    Totals change;
     for (auto const& [key, row] : rows_) {
         if (!row.after) continue;
         if (row.before) change.leave(key.first, row.before->removed, row.before->digest);
-        change.enter(key.first, row.after->removed(), graph::record_digest(row.after->view(), scratch));
+        change.enter(key.first, row.after->removed(), row.digest);
     }
     return change;
 }

@@ -39,7 +39,11 @@ struct Row {
     std::optional<RowGuard>           before;  // none: there is no such row
     std::optional<graph::OwnedRecord> record;  // if wanted, and not removed
     graph::RecordRef                  after;   // what the batch makes of it; null: nothing
+    Hash128                           digest{};  // of that
     std::string_view                  payload;  // of the event that did
+
+    // Whether it has to be loaded, for what is asked of it.
+    bool lacks() const { return !is_loaded || (wants_record && before && !before->removed && !record); }
 };
 
 // Events of several repositories, none twice. First fold() only says which rows it needs; once those are loaded it
@@ -76,6 +80,7 @@ private:
     Row*                   need(Kind kind, std::string_view key, bool record);
 
     std::vector<Run> runs_;
+    std::string      scratch_;
     Rows             rows_;
     bool             is_complete_{false};
 };

@@ -19,6 +19,8 @@ namespace {
 // Beyond the server's own statement time-out: it does not fire in a server that hangs.
 constexpr auto grace = std::chrono::seconds(1);
 
+constexpr char const* read_only = "postgres_read_only";
+
 std::string first_line(std::string_view text) { return std::string(text.substr(0, text.find('\n'))); }
 
 // Without the server's words where they may repeat what was to be stored.
@@ -31,6 +33,7 @@ Error error_of(std::string_view sqlstate, std::string const& name, std::string_v
     for (auto const* const state : {"22001", "22003", "22021", "22P05", "23", "54000"})
         if (is(state)) return {Errc::invalid, "postgres_refused", where};
     if (is("40")) return {Errc::conflict, "postgres_conflict", where};
+    if (is("25006")) return {Errc::unavailable, read_only, where};
     return {Errc::unavailable, "postgres_error", where + ": " + first_line(words)};
 }
 
@@ -111,6 +114,26 @@ Result<std::string> connection_string(PostgresOptions const& options)
     return text;
 }
 
+void Usage::note(std::optional<Error> const& error)
+{
+    bool const            is_down = error && error->code == Errc::unavailable;
+    std::lock_guard const lock(mutex_);
+    was_asked_ = true;
+    last_error_ = is_down ? error : std::nullopt;
+}
+
+bool Usage::is_up() const
+{
+    std::lock_guard const lock(mutex_);
+    return was_asked_ && !last_error_;
+}
+
+std::optional<Error> Usage::last_error() const
+{
+    std::lock_guard const lock(mutex_);
+    return last_error_;
+}
+
 Connection::Connection(Deps deps, std::string const& connection_string)
     : deps_(deps), connection_(connection_string), socket_(::fcntl(connection_.sock(), F_DUPFD_CLOEXEC, 0)),
       since_(deps.clock.now())
@@ -128,11 +151,13 @@ Result<std::unique_ptr<Connection>> Connection::open(Deps deps, std::string cons
     try {
         std::unique_ptr<Connection> connection(new Connection(deps, connection_string));
         deps.usage.connected.fetch_add(1, std::memory_order_relaxed);
+        deps.usage.note(std::nullopt);
         return connection;
     } catch (...) {
         auto error = current_error("connect");
         error.code = Errc::unavailable;
         error.reason = "postgres_unreachable";
+        deps.usage.note(error);
         return error;
     }
 }
@@ -159,9 +184,13 @@ Result<pqxx::result> Connection::guarded(std::string const& name, F const& call)
         usage.slow_queries.fetch_add(1, std::memory_order_relaxed);
         if (deps_.options.on_slow_query) deps_.options.on_slow_query(name, took);
     }
-    if (result || (result.error().reason != lost && connection_.is_open())) return result;
-    if (!std::exchange(is_lost_, true)) usage.lost.fetch_add(1, std::memory_order_relaxed);
-    return Error{Errc::unavailable, lost, result.error().detail};
+    if (!result && result.error().reason == read_only) is_read_only_ = true;
+    if (!result && (result.error().reason == lost || !connection_.is_open())) {
+        if (!std::exchange(is_lost_, true)) usage.lost.fetch_add(1, std::memory_order_relaxed);
+        result = Error{Errc::unavailable, lost, result.error().detail};
+    }
+    usage.note(result ? std::nullopt : std::optional(result.error()));
+    return result;
 }
 
 Result<pqxx::result> Connection::run(Statement const& statement, Params const& params)

@@ -10,15 +10,28 @@
 #include <pqxx/result>
 
 #include <atomic>
+#include <mutex>
 
 namespace sluice::adapters::postgres {
 
 // What a connection is made with: the URL, and our options where it says nothing. `invalid` bad_url.
 Result<std::string> connection_string(PostgresOptions const& options);
 
-// What all connections of a store have done.
-struct Usage {
+// What all connections of a store have done, and what the server's last answer was. Any thread.
+class Usage {
+public:
     std::atomic<std::uint64_t> connected{0}, lost{0}, queries{0}, slow_queries{0}, query_ns{0};
+
+    // An error that is not `unavailable` is an answer as well.
+    void note(std::optional<Error> const& error);
+    bool is_up() const;  // false until it was asked
+
+    std::optional<Error> last_error() const;  // since it was up last
+
+private:
+    mutable std::mutex   mutex_;  // guards all below
+    std::optional<Error> last_error_;
+    bool                 was_asked_{false};
 };
 
 // One thread at a time. Nothing throws but running out of memory.
@@ -45,7 +58,10 @@ public:
     // Several statements without parameters; `name` stands for them.
     Result<pqxx::result> run(std::string const& name, std::string const& sql);
 
-    bool        is_lost() const noexcept { return is_lost_; }
+    bool is_lost() const noexcept { return is_lost_; }
+    // Of no use any more: lost, or a session that cannot write. A new one may, such as when the server is no standby
+    // any longer.
+    bool        is_spent() const noexcept { return is_lost_ || is_read_only_; }
     Clock::Mono since() const noexcept { return since_; }
     // Looks without asking: the server has closed it, or says something nobody asked for.
     bool looks_closed() const noexcept;
@@ -60,7 +76,7 @@ private:
     pqxx::connection  connection_;
     int const         socket_;  // a second handle of the connection's socket, open for as long as this
     Clock::Mono const since_;
-    bool              is_lost_{false};
+    bool              is_lost_{false}, is_read_only_{false};
 };
 
 // Rolls back unless committed.

@@ -51,7 +51,6 @@ Result<std::unique_ptr<Connection>> Pool::connect()
     auto const text = connection_string(options_);
     auto       made = text ? Connection::open({options_, clock_, watchdog_, usage_}, *text)
                            : Result<std::unique_ptr<Connection>>(text.error());
-    note(made ? std::nullopt : std::optional(made.error()));
     std::lock_guard const lock(mutex_);
     if (made) {
         unreachable_.reset();
@@ -66,12 +65,13 @@ Result<std::unique_ptr<Connection>> Pool::connect()
 
 void Pool::give_back(Use use, std::unique_ptr<Connection> connection)
 {
+    if (connection && connection->is_spent()) close_idle();
     std::unique_ptr<Connection> closed;
     {
         std::lock_guard const lock(mutex_);
         --in_use_;
         if (use == Use::read) --readers_;
-        bool const is_kept = connection && !connection->is_lost() && idle_.size() + in_use_ < options_.pool_size;
+        bool const is_kept = connection && !connection->is_spent() && idle_.size() + in_use_ < options_.pool_size;
         if (is_kept)
             idle_.push_back(std::move(connection));
         else
@@ -87,30 +87,22 @@ void Pool::close_idle()
     closed.swap(idle_);
 }
 
-void Pool::note(std::optional<Error> const& error)
-{
-    bool const            is_down = error && error->code == Errc::unavailable;
-    std::lock_guard const lock(mutex_);
-    was_asked_ = true;
-    last_error_ = is_down ? error : std::nullopt;
-}
-
 graph::StoreStatus Pool::status() const
 {
-    auto const            count = [](auto const& counter) { return counter.load(std::memory_order_relaxed); };
-    std::lock_guard const lock(mutex_);
-    graph::StoreStatus    status;
+    auto const         count = [](auto const& counter) { return counter.load(std::memory_order_relaxed); };
+    graph::StoreStatus status;
     status.backend = "postgres";
-    status.is_up = was_asked_ && !last_error_;
-    status.last_error = last_error_;
-    status.connections = idle_.size() + in_use_;
+    status.is_up = usage_.is_up();
+    status.last_error = usage_.last_error();
     status.connections_max = max_;
-    status.connections_in_use = in_use_;
     status.connected = count(usage_.connected);
     status.lost = count(usage_.lost);
     status.queries = count(usage_.queries);
     status.slow_queries = count(usage_.slow_queries);
     status.query_ns = count(usage_.query_ns);
+    std::lock_guard const lock(mutex_);
+    status.connections = idle_.size() + in_use_;
+    status.connections_in_use = in_use_;
     return status;
 }
 

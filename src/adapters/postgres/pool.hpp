@@ -15,7 +15,7 @@ class Pool {
 public:
     enum class Use : std::uint8_t { apply, read };
 
-    // A connection of one's own for a while. Gives it back, unless it was lost.
+    // A connection of one's own for a while. If it was lost, or is of no use any more, those nobody uses are closed as well.
     class Lease {
     public:
         Lease(Pool& pool, Use use, std::unique_ptr<Connection> connection)
@@ -45,10 +45,8 @@ public:
     // for a pause that grows: all are told at once what the last one was.
     Result<Lease> take(Use use);
 
-    // Closes those nobody uses: what they know of the server is no longer so.
+    // Those nobody uses.
     void close_idle();
-    // What the last call came to: without an error, the server answers.
-    void note(std::optional<Error> const& error);
 
     graph::StoreStatus status() const;
 
@@ -73,8 +71,6 @@ private:
     std::optional<Error>                     unreachable_;  // until the pause is over
     Clock::Mono                              pause_ends_{};
     std::chrono::milliseconds                pause_{pause_min};
-    std::optional<Error>                     last_error_;
-    bool                                     was_asked_{false};
 };
 
 }  // namespace sluice::adapters::postgres

@@ -2,14 +2,11 @@
 
 #include "adapters/postgres/ledger.hpp"
 #include "adapters/postgres/pool.hpp"
+#include "adapters/postgres/removal.hpp"
 #include "adapters/postgres/rows.hpp"
 #include "adapters/postgres/schema.hpp"
 #include "adapters/postgres/stamps.hpp"
 
-#include "graph/guard.hpp"
-#include "graph/record_digest.hpp"
-
-#include <set>
 #include <shared_mutex>
 
 namespace sluice::adapters {
@@ -17,29 +14,7 @@ namespace {
 
 using namespace postgres;
 
-constexpr std::size_t  repositories_per_call = 64;
-constexpr std::int64_t removed_at_once = 10'000;  // records of a repository: bounds memory, and time per statement
-
-// The keys of a repository's records, a number of them at a time.
-class Pages {
-public:
-    explicit Pages(std::string_view did) : key_("at://" + std::string(did)), next_(key_) {}
-
-    Params params() const
-    {
-        return Params().add(next_).add(key_).add(key_ + '/').add(key_ + '0').add(removed_at_once);  // '0' follows '/'
-    }
-    // True: there may be more of them.
-    bool turn(std::string_view last, std::int64_t count)
-    {
-        next_ = std::string(last) + '\1';  // no text comes between
-        return count == removed_at_once;
-    }
-
-private:
-    std::string const key_;
-    std::string       next_;
-};
+constexpr std::size_t repositories_per_call = 64;
 
 Error const not_begun{Errc::unavailable, "not_begun", "the store has not begun yet"};
 
@@ -68,11 +43,15 @@ public:
     graph::StoreStatus status() const override;
 
 private:
-    // What begin() found out.
+    // The graph this process may write, and as what.
     struct Begun {
-        std::uint32_t generation;
-        std::int64_t  epoch;
-        Statements    sql;
+        std::string  schema;
+        std::int64_t epoch;
+        Statements   sql;
+    };
+    struct Found {
+        std::string                 position;
+        std::vector<Ledger::Writer> writers;
     };
     // Events of one repository that are to be applied, and where what became of them goes.
     struct Work {
@@ -80,16 +59,11 @@ private:
         graph::ApplyResult*    result;
     };
 
-    using Answer = Result<pqxx::result>;
-
-    Answer ask(Connection& connection, Statement const& statement, Params const& params) const;
-    Answer tell(Connection& connection, std::string const& name, std::string const& sql) const;
-    template <class T>
-    T      noted(Connection& connection, T result) const;
-
-    Result<std::string> begin(Connection& connection, Begun& begun, std::vector<Ledger::Writer>& writers) const;
-    Result<>            clear(Connection& connection, std::vector<Ledger::Writer>& writers) const;
-    Result<std::vector<Ledger::Writer>> read_writers(Connection& connection, std::string const& schema) const;
+    template <class F>
+    Result<Found>       transact(F const& work);
+    Result<Found>       begin(Connection& connection);
+    Result<Found>       clear(Connection& connection) const;
+    Result<std::string> schema(Connection& connection) const;
 
     void                   apply(std::vector<Work> work, graph::Decide const& decide);
     void                   divide(std::vector<Work> const& work, graph::Decide const& decide);
@@ -97,12 +71,6 @@ private:
     Result<>               carry_out(Batch& batch, graph::Decide const& decide);
     Result<>               load(Connection& connection, Batch& batch) const;
     Result<graph::Outcome> remove_repository(Event const& event);
-    Result<std::optional<graph::Outcome>>
-    settled(Connection& connection, Event const& event, Revision& floor, Totals& change) const;
-    Result<> guard_all(Connection& connection, std::string_view did, graph::Guard& guard) const;
-    Result<> remove_all(
-        Connection& connection, std::string_view did, Revision floor, Totals& change,
-        std::set<std::size_t>& names) const;
 
     template <class F>
     Result<>              commit(Totals const& change, F const& transact);
@@ -119,58 +87,75 @@ private:
 
     mutable std::shared_mutex mutex_;  // guards begun_: shared by all that use it
     std::optional<Begun>      begun_;
-    std::atomic<bool>         is_open_{false};
+    std::atomic<bool>         is_open_{false};  // for events
 
     std::atomic<std::uint64_t> transactions_{0}, unknown_commits_{0};
 };
 
-template <class T>
-T PostgresGraph::noted(Connection& connection, T result) const
-{
-    pool_.note(result ? std::nullopt : std::optional(result.error()));
-    if (connection.is_lost()) pool_.close_idle();
-    return result;
-}
-
-PostgresGraph::Answer PostgresGraph::ask(Connection& connection, Statement const& statement, Params const& params) const
-{
-    return noted(connection, connection.run(statement, params));
-}
-
-PostgresGraph::Answer
-PostgresGraph::tell(Connection& connection, std::string const& name, std::string const& sql) const
-{
-    return noted(connection, connection.run(name, sql));
-}
+Error fenced() { return {Errc::corrupt, "fenced", "another process applies to the store"}; }
 
 // Beginning.
 
 Result<std::string> PostgresGraph::begin()
 {
-    std::unique_lock const      lock(mutex_);
-    std::vector<Ledger::Writer> writers;
-    Begun                       begun{0, 0, Statements({})};
-    auto                        position = [&]() -> Result<std::string> {
-        auto lease = pool_.take(Pool::Use::apply);
-        if (!lease) return lease.error();
-        Transaction transaction(**lease);
-        if (auto const opened = transaction.begin(); !opened) return opened.error();
-        auto found = begin(**lease, begun, writers);
-        if (!found) return found;
-        if (auto const committed = transaction.commit(); !committed) return committed.error();
-        return found;
-    }();
-    if (!position) return position;
+    std::unique_lock const lock(mutex_);
     is_open_.store(false, std::memory_order_release);
+    auto found = transact([this](Connection& connection) { return begin(connection); });
+    if (!found) begun_.reset();
+    if (!found) return found.error();
     pool_.close_idle();  // they may have prepared statements of another generation
-    ledger_.reset(std::move(writers), options_.writers);
-    stamps_.change_all();
-    begun_.emplace(std::move(begun));
-    return position;
+    return std::move(found->position);
 }
 
-Result<std::string>
-PostgresGraph::begin(Connection& connection, Begun& begun, std::vector<Ledger::Writer>& writers) const
+Result<> PostgresGraph::clear()
+{
+    std::unique_lock const lock(mutex_);
+    if (!begun_) return not_begun;
+    auto const found = transact([this](Connection& connection) { return clear(connection); });
+    if (!found) return found.error();
+    return {};
+}
+
+// One transaction that changes what all writers come to.
+template <class F>
+Result<PostgresGraph::Found> PostgresGraph::transact(F const& work)
+{
+    auto const lease = pool_.take(Pool::Use::apply);
+    if (!lease) return lease.error();
+    Transaction transaction(**lease);
+    if (auto const opened = transaction.begin(); !opened) return opened.error();
+    Result<Found> found = work(**lease);
+    if (!found) return found;
+    auto const writers = (*lease)->run("writers", "select " + writer_columns() + " from " + begun_->schema +
+                                                      ".writer order by number");
+    if (!writers) return writers.error();
+    for (auto const& row : *writers) found->writers.push_back(read_writer(row));
+    if (auto const committed = transaction.commit(); !committed) return committed.error();
+    ledger_.reset(std::move(found->writers), options_.writers);
+    stamps_.change_all();
+    return found;
+}
+
+// Takes the next epoch.
+Result<PostgresGraph::Found> PostgresGraph::begin(Connection& connection)
+{
+    auto const schema = this->schema(connection);
+    if (!schema) return schema.error();
+    auto const projection =
+        connection.run("begin", "update " + *schema + ".projection set epoch = epoch + 1 returning epoch, position");
+    if (!projection) return projection.error();
+    auto const epoch = read_number((*projection)[0][0]);
+    auto const taken = connection.run(
+        "take_writers", "insert into " + *schema + ".writer (number, epoch) select i, 0 from generate_series(0, " +
+                            std::to_string(options_.writers - 1) + ") as n(i) on conflict do nothing; update " +
+                            *schema + ".writer set epoch = " + std::to_string(epoch));
+    if (!taken) return taken.error();
+    begun_ = {*schema, epoch, Statements(*schema)};
+    return Found{.position = read_bytes((*projection)[0][1]), .writers = {}};
+}
+
+// Of the generation to use, with its tables as this program needs them.
+Result<std::string> PostgresGraph::schema(Connection& connection) const
 {
     if (auto const locked = lock_generations(connection); !locked) return locked.error();
     auto generation = options_.generation;
@@ -179,64 +164,27 @@ PostgresGraph::begin(Connection& connection, Begun& begun, std::vector<Ledger::W
         if (!current) return current.error();
         generation = *current;
     }
-    if (!generation) {
-        generation = 1;
-        if (auto const added = add_generation(connection, 1, true); !added) return added.error();
-    }
-    if (auto const migrated = migrate(connection, *generation); !migrated) return migrated.error();
-
-    auto const schema = schema_of(*generation);
-    auto const projection =
-        tell(connection, "begin", "update " + schema + ".projection set epoch = epoch + 1 returning epoch, position");
-    if (!projection) return projection.error();
-    auto const epoch = read_number((*projection)[0][0]);
-    auto const fenced = tell(
-        connection, "fence",
-        "insert into " + schema + ".writer (number, epoch) select i, 0 from generate_series(0, " +
-            std::to_string(options_.writers - 1) + ") as n(i) on conflict do nothing; update " + schema +
-            ".writer set epoch = " + std::to_string(epoch));
-    if (!fenced) return fenced.error();
-    auto found = read_writers(connection, schema);
-    if (!found) return found.error();
-    writers = std::move(*found);
-    begun = {*generation, epoch, Statements(schema)};
-    return read_bytes((*projection)[0][1]);
+    auto const made = generation ? migrate(connection, *generation) : add_generation(connection, 1, true);
+    if (!made) return made.error();
+    return schema_of(generation.value_or(1));
 }
 
-static Ledger::Writer writer_of(pqxx::row const& row)
+Result<PostgresGraph::Found> PostgresGraph::clear(Connection& connection) const
 {
-    std::array<std::uint64_t, 8> n;
-    for (std::size_t i = 0; i < n.size(); ++i) n[i] = static_cast<std::uint64_t>(read_number(row[static_cast<int>(i)]));
-    Ledger::Writer writer{.era = n[0], .commits = n[1], .totals = {.digest = {n[2], n[3]}}};
-    writer.totals.counts.live[static_cast<std::size_t>(Kind::relationship)] = n[4];
-    writer.totals.counts.live[static_cast<std::size_t>(Kind::attestation)] = n[5];
-    writer.totals.counts.live[static_cast<std::size_t>(Kind::entity)] = n[6];
-    writer.totals.counts.tombstones = n[7];
-    return writer;
+    Params nowhere;
+    nowhere.add(begun_->epoch).add(std::string_view()).add(stored(Sequence::none));
+    auto const saved = connection.run(begun_->sql.save, nowhere);
+    if (!saved) return saved.error();
+    if (saved->empty()) return fenced();
+    auto names = begun_->schema + ".repository";
+    for (auto const& table : tables()) names += ", " + begun_->schema + '.' + std::string(table.name);
+    auto const cleared = connection.run(
+        "clear", "truncate " + names + "; update " + begun_->schema +
+                     ".writer set era = era + 1, digest_low = 0, digest_high = 0, relationships = 0, "
+                     "attestations = 0, entities = 0, tombstones = 0");
+    if (!cleared) return cleared.error();
+    return Found{};
 }
-
-static void add_totals(Params& params, Totals const& totals)
-{
-    auto const& live = totals.counts.live;
-    params.add(stored(totals.digest.low)).add(stored(totals.digest.high));
-    for (auto const kind : {Kind::relationship, Kind::attestation, Kind::entity})
-        params.add(stored(live[static_cast<std::size_t>(kind)]));
-    params.add(stored(totals.counts.tombstones));
-}
-
-Result<std::vector<Ledger::Writer>>
-PostgresGraph::read_writers(Connection& connection, std::string const& schema) const
-{
-    auto const rows = tell(
-        connection, "writers",
-        "select " + writer_columns() + " from " + schema + ".writer order by number");
-    if (!rows) return rows.error();
-    std::vector<Ledger::Writer> writers;
-    for (auto const& row : *rows) writers.push_back(writer_of(row));
-    return writers;
-}
-
-static Error fenced() { return {Errc::corrupt, "fenced", "another process applies to the store"}; }
 
 Result<> PostgresGraph::save(std::string_view position, Sequence through)
 {
@@ -244,48 +192,9 @@ Result<> PostgresGraph::save(std::string_view position, Sequence through)
     if (!begun_) return not_begun;
     auto const lease = pool_.take(Pool::Use::apply);
     if (!lease) return lease.error();
-    auto const saved = ask(
-        **lease, begun_->sql.save, Params().add(begun_->epoch).add(position).add(stored(through)));
+    auto const saved = (*lease)->run(begun_->sql.save, Params().add(begun_->epoch).add(position).add(stored(through)));
     if (!saved) return saved.error();
     if (saved->empty()) return fenced();
-    return {};
-}
-
-Result<> PostgresGraph::clear()
-{
-    std::unique_lock const lock(mutex_);
-    if (!begun_) return not_begun;
-    auto const lease = pool_.take(Pool::Use::apply);
-    if (!lease) return lease.error();
-    std::vector<Ledger::Writer> writers;
-    Transaction                 transaction(**lease);
-    if (auto const opened = transaction.begin(); !opened) return opened.error();
-    if (auto const cleared = clear(**lease, writers); !cleared) return cleared.error();
-    if (auto const committed = transaction.commit(); !committed) return committed.error();
-    ledger_.reset(std::move(writers), options_.writers);
-    stamps_.change_all();
-    return {};
-}
-
-Result<> PostgresGraph::clear(Connection& connection, std::vector<Ledger::Writer>& writers) const
-{
-    auto const schema = schema_of(begun_->generation);
-    auto const saved =
-        ask(connection, begun_->sql.save,
-            Params().add(begun_->epoch).add(std::string_view()).add(stored(Sequence::none)));
-    if (!saved) return saved.error();
-    if (saved->empty()) return fenced();
-    std::string tables_list = schema + ".repository";
-    for (auto const& table : tables()) tables_list += ", " + schema + '.' + std::string(table.name);
-    auto const cleared = tell(
-        connection, "clear",
-        "truncate " + tables_list + "; update " + schema +
-            ".writer set era = era + 1, digest_low = 0, digest_high = 0, relationships = 0, "
-            "attestations = 0, entities = 0, tombstones = 0");
-    if (!cleared) return cleared.error();
-    auto found = read_writers(connection, schema);
-    if (!found) return found.error();
-    writers = std::move(*found);
     return {};
 }
 
@@ -385,7 +294,7 @@ Result<> PostgresGraph::carry_out(Batch& batch, graph::Decide const& decide)
     auto const done = commit(batch.change(), [&](Params params) {
         for (std::size_t i = 0; i < table_count; ++i)
             if (set >> i & 1) add_written(params, tables()[i], batch.rows());
-        return ask(**lease, begun_->sql.write[set], params);
+        return (*lease)->run(begun_->sql.write[set], params);
     });
     // Also after an error: what happened may be unknown.
     for (auto const& [key, row] : batch.rows()) {
@@ -410,10 +319,9 @@ Result<> PostgresGraph::load(Connection& connection, Batch& batch) const
     for (auto& [key, row] : batch.rows()) {
         auto const* const table = table_of(key.first);
         auto const        i = table ? index_of(*table) : table_count;
-        bool const        lacks_record = row.wants_record && (!row.is_loaded || !row.record);
-        if (row.is_loaded && !lacks_record) continue;
+        if (!row.lacks()) continue;
         row.is_loaded = true;
-        if (lacks_record) {
+        if (row.wants_record) {
             records[i].add(key.second);
             wants_records[i] = true;
         } else {
@@ -424,13 +332,13 @@ Result<> PostgresGraph::load(Connection& connection, Batch& batch) const
     if (wants_guards) {
         Params params;
         for (auto& array : guards) params.add(std::move(array));
-        auto const found = ask(connection, begun_->sql.guards, params);
+        auto const found = connection.run(begun_->sql.guards, params);
         if (!found) return found.error();
         for (auto const& row : *found) batch.rows()[key_of_guard(row)].before = read_guard(row);
     }
     for (std::size_t i = 0; i < table_count; ++i) {
         if (!wants_records[i]) continue;
-        auto const found = ask(connection, begun_->sql.records[i], Params().add(std::move(records[i])));
+        auto const found = connection.run(begun_->sql.records[i], Params().add(std::move(records[i])));
         if (!found) return found.error();
         auto const& table = tables()[i];
         for (auto const& row : *found) {
@@ -446,112 +354,23 @@ Result<graph::Outcome> PostgresGraph::remove_repository(Event const& event)
 {
     auto const lease = pool_.take(Pool::Use::apply);
     if (!lease) return lease.error();
-    Transaction transaction(**lease);
+    auto&       connection = **lease;
+    Transaction transaction(connection);
     if (auto const opened = transaction.begin(); !opened) return opened.error();
-
-    Totals     change;
-    Revision   floor{};
-    auto const outcome = settled(**lease, event, floor, change);
+    Removal    removal(connection, begun_->sql);
+    auto const outcome = removal.apply(event);
     if (!outcome) return outcome.error();
     if (*outcome) return **outcome;
 
-    std::set<std::size_t> names{Stamps::place(event.did)};
-    if (auto const removed = remove_all(**lease, event.did, floor, change, names); !removed) return removed.error();
-    Record const end{
-        .kind = Kind::repository,
-        .did = event.did,
-        .key = event.did,
-        .rev = floor,
-        .sequence = event.sequence,
-        .version = event.version == Sequence::none ? event.sequence : event.version,
-        .removed = true,
-        .payload_hash = {},
-        .fields = {}};
-    std::string scratch;
-    auto const  digest = graph::record_digest(end, scratch);
-    change.enter(Kind::repository, true, digest);
-    auto const put = ask(
-        **lease, begun_->sql.put_repository,
-        Params()
-            .add(end.did)
-            .add(stored(end.rev))
-            .add(stored(end.sequence))
-            .add(stored(end.version))
-            .add(stored(digest)));
-    if (!put) return put.error();
-    auto const done = commit(change, [&](Params const& params) {
-        auto answer = ask(**lease, begun_->sql.write[0], params);
+    auto const done = commit(removal.change(), [&](Params const& params) -> Result<pqxx::result> {
+        auto answer = connection.run(begun_->sql.write[0], params);
         if (!answer || answer->empty()) return answer;
-        if (auto const committed = noted(**lease, transaction.commit()); !committed) return Answer(committed.error());
+        if (auto const committed = transaction.commit(); !committed) return committed.error();
         return answer;
     });
-    for (auto const name : names) stamps_.change_place(name);
+    for (auto const place : removal.places()) stamps_.change_place(place);
     if (!done) return done.error();
     return graph::Outcome::applied;
-}
-
-// Whether there is nothing to remove any more; else up to which revision everything goes.
-Result<std::optional<graph::Outcome>> PostgresGraph::settled(
-    Connection& connection, Event const& event, Revision& floor, Totals& change) const
-{
-    using enum Array::Element;
-    Array dids(text);
-    dids.add(event.did);
-    Params params;
-    params.add(std::move(dids));
-    for (std::size_t i = 0; i < table_count; ++i) params.add(Array(text));
-    auto const ends = ask(connection, begun_->sql.guards, params);
-    if (!ends) return ends.error();
-    graph::Guard guard;
-    for (auto const& row : *ends) {
-        auto const end = read_guard(row);
-        guard.add(Kind::repository, end.sequence, end.version, end.rev);
-        change.leave(Kind::repository, true, end.digest);
-    }
-    if (auto const outcome = guard.settles(event)) return outcome;
-
-    if (auto const guarded = guard_all(connection, event.did, guard); !guarded) return guarded.error();
-    if (guard.gives_way(event)) return std::optional(graph::Outcome::stale);
-    floor = event.rev == Revision::none ? guard.rev() : event.rev;
-    return std::optional<graph::Outcome>();
-}
-
-Result<> PostgresGraph::guard_all(Connection& connection, std::string_view did, graph::Guard& guard) const
-{
-    for (std::size_t i = 0; i < table_count; ++i) {
-        Pages pages(did);
-        for (bool is_more = true; is_more;) {
-            auto const rows = ask(connection, begun_->sql.guard_all[i], pages.params());
-            if (!rows) return rows.error();
-            auto const row = (*rows)[0];
-            auto const rev = static_cast<std::uint64_t>(read_number(row[2]));
-            auto const version = static_cast<std::uint64_t>(read_number(row[3]));
-            guard.add(tables()[i].kind, Sequence::none, Sequence{version}, Revision{rev});
-            is_more = pages.turn(read_text(row[0]), read_number(row[1]));
-        }
-    }
-    return {};
-}
-
-Result<> PostgresGraph::remove_all(
-    Connection& connection, std::string_view did, Revision floor, Totals& change, std::set<std::size_t>& names) const
-{
-    for (std::size_t i = 0; i < table_count; ++i) {
-        Pages pages(did);
-        for (bool is_more = true; is_more;) {
-            auto const removed = ask(connection, begun_->sql.remove_all[i], pages.params().add(stored(floor)));
-            if (!removed) return removed.error();
-            std::string_view last;
-            for (auto const& row : *removed) {
-                last = std::max(last, read_text(row[0]));
-                change.leave(tables()[i].kind, read_text(row[2]) == "t", read_hash(row[1]));
-                for (int mention = 3; mention < 5; ++mention)
-                    if (!row[mention].is_null()) names.insert(Stamps::place(read_text(row[mention])));
-            }
-            is_more = pages.turn(last, static_cast<std::int64_t>(removed->size()));
-        }
-    }
-    return {};
 }
 
 // Committing.
@@ -567,8 +386,8 @@ Result<> PostgresGraph::commit(Totals const& change, F const& transact)
     ++next.commits;
     next.totals.add(change);
     Params params;
-    params.add(stored(taken->number)).add(begun_->epoch).add(stored(next.era)).add(stored(next.commits));
-    add_totals(params, next.totals);
+    params.add(stored(taken->number)).add(begun_->epoch);
+    add_writer(params, next);
 
     transactions_.fetch_add(1, std::memory_order_relaxed);
     auto const answer = transact(std::move(params));
@@ -609,13 +428,12 @@ Result<bool> PostgresGraph::settle(Ledger::Taken const& taken)
         ledger_.give_back(taken, std::nullopt);
         return lease.error();
     }
-    auto const rows =
-        ask(**lease, begun_->sql.settle_writer, Params().add(stored(taken.number)).add(begun_->epoch));
+    auto const rows = (*lease)->run(begun_->sql.settle_writer, Params().add(stored(taken.number)).add(begun_->epoch));
     if (!rows || rows->empty()) {
         ledger_.give_back(taken, std::nullopt);
         return rows ? fenced() : rows.error();
     }
-    auto const now = writer_of((*rows)[0]);
+    auto const now = read_writer((*rows)[0]);
     auto const before = taken.writer.commits;
     if (now.commits != before && now.commits != before + 1) {
         ledger_.give_back(taken, std::nullopt);
@@ -635,9 +453,10 @@ PostgresGraph::read(Table const& table, F const& statement, Params const& params
     if (!begun_) return not_begun;
     auto const lease = pool_.take(Pool::Use::read);
     if (!lease) return lease.error();
-    auto const rows = ask(**lease, statement(begun_->sql), params);
-    if (!rows) return rows.error();
+    auto const rows = (*lease)->run(statement(begun_->sql), params);
     std::vector<graph::OwnedRecord> records;
+    if (!rows && rows.error().code == Errc::invalid) return records;  // nothing that Postgres takes has such a name
+    if (!rows) return rows.error();
     records.reserve(rows->size());
     for (auto const& row : *rows) records.push_back(read_record(row, table));
     return records;

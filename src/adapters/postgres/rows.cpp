@@ -1,7 +1,5 @@
 #include "adapters/postgres/rows.hpp"
 
-#include "graph/record_digest.hpp"
-
 #include <charconv>
 
 namespace sluice::adapters::postgres {
@@ -10,9 +8,6 @@ namespace {
 using Type = Column::Type;
 
 int nibble(char c) noexcept { return c <= '9' ? c - '0' : c - 'a' + 10; }
-
-Revision rev_of(pqxx::field const& field) { return Revision{static_cast<std::uint64_t>(read_number(field))}; }
-Sequence sequence_of(pqxx::field const& field) { return Sequence{static_cast<std::uint64_t>(read_number(field))}; }
 
 Array::Element element_of(Type type)
 {
@@ -40,6 +35,12 @@ std::int64_t read_number(pqxx::field const& field)
 }
 
 std::string_view read_text(pqxx::field const& field) { return {field.c_str(), field.size()}; }
+
+bool read_flag(pqxx::field const& field) { return read_text(field) == "t"; }
+
+Revision read_rev(pqxx::field const& field) { return Revision{static_cast<std::uint64_t>(read_number(field))}; }
+
+Sequence read_sequence(pqxx::field const& field) { return Sequence{static_cast<std::uint64_t>(read_number(field))}; }
 
 std::string read_bytes(pqxx::field const& field)
 {
@@ -71,10 +72,10 @@ RowGuard read_guard(pqxx::row const& row)
 {
     auto const mention = [&](int column) { return std::string(read_text(row[column])); };
     return {
-        .rev = rev_of(row[guard_column::rev]),
-        .sequence = sequence_of(row[guard_column::sequence]),
-        .version = sequence_of(row[guard_column::version]),
-        .removed = read_text(row[guard_column::removed]) == "t",
+        .rev = read_rev(row[guard_column::rev]),
+        .sequence = read_sequence(row[guard_column::sequence]),
+        .version = read_sequence(row[guard_column::version]),
+        .removed = read_flag(row[guard_column::removed]),
         .digest = read_hash(row[guard_column::digest]),
         .mentions = {mention(guard_column::mention_a), mention(guard_column::mention_b)}};
 }
@@ -82,10 +83,10 @@ RowGuard read_guard(pqxx::row const& row)
 RowGuard read_row_guard(pqxx::row const& row, Table const& table)
 {
     RowGuard guard{
-        .rev = rev_of(row[row_column::rev]),
-        .sequence = sequence_of(row[row_column::sequence]),
-        .version = sequence_of(row[row_column::version]),
-        .removed = read_text(row[row_column::removed]) == "t",
+        .rev = read_rev(row[row_column::rev]),
+        .sequence = read_sequence(row[row_column::sequence]),
+        .version = read_sequence(row[row_column::version]),
+        .removed = read_flag(row[row_column::removed]),
         .digest = read_hash(row[row_column::digest])};
     std::size_t mention = 0;
     for (std::size_t i = 1; i < table.columns.size(); ++i)
@@ -97,9 +98,10 @@ RowGuard read_row_guard(pqxx::row const& row, Table const& table)
 graph::OwnedRecord read_record(pqxx::row const& row, Table const& table)
 {
     auto const  uri = read_text(row[row_column::uri]);
-    bool const  removed = read_text(row[row_column::removed]) == "t";
+    bool const  removed = read_flag(row[row_column::removed]);
     auto const  count = removed ? 0 : table.columns.size();
     std::string texts(uri);
+
     std::array<std::uint64_t, Fields::max> slots;
     for (std::size_t i = 0; i < count; ++i) {
         auto const text = [&](std::string_view value) {
@@ -124,12 +126,31 @@ graph::OwnedRecord read_record(pqxx::row const& row, Table const& table)
         .kind = table.kind,
         .did = graph::authority(uri),
         .key = uri,
-        .rev = rev_of(row[row_column::rev]),
-        .sequence = sequence_of(row[row_column::sequence]),
-        .version = sequence_of(row[row_column::version]),
+        .rev = read_rev(row[row_column::rev]),
+        .sequence = read_sequence(row[row_column::sequence]),
+        .version = read_sequence(row[row_column::version]),
         .removed = removed,
         .payload_hash = read_hash(row[row_column::payload_hash]),
         .fields = Fields(texts.data(), reinterpret_cast<char const*>(slots.data()), count)});
+}
+
+Ledger::Writer read_writer(pqxx::row const& row)
+{
+    std::array<std::uint64_t, 8> n;
+    for (std::size_t i = 0; i < n.size(); ++i) n[i] = static_cast<std::uint64_t>(read_number(row[static_cast<int>(i)]));
+    Ledger::Writer writer{.era = n[0], .commits = n[1], .totals = {.digest = {n[2], n[3]}}};
+    for (std::size_t i = 0; i < table_count; ++i)
+        writer.totals.counts.live[static_cast<std::size_t>(tables()[i].kind)] = n[4 + i];
+    writer.totals.counts.tombstones = n[7];
+    return writer;
+}
+
+void add_writer(Params& params, Ledger::Writer const& writer)
+{
+    auto const& [digest, counts] = writer.totals;
+    for (auto const number : {writer.era, writer.commits, digest.low, digest.high}) params.add(stored(number));
+    for (auto const& table : tables()) params.add(stored(counts.live[static_cast<std::size_t>(table.kind)]));
+    params.add(stored(counts.tombstones));
 }
 
 void add_written(Params& params, Table const& table, Batch::Rows const& rows)
@@ -140,7 +161,6 @@ void add_written(Params& params, Table const& table, Batch::Rows const& rows)
     std::vector<Array> columns;
     for (auto const& column : table.columns.subspan(1)) columns.emplace_back(element_of(column.type));
 
-    std::string scratch;
     for (auto const& [key, row] : rows) {
         if (!row.after || key.first != table.kind) continue;
         auto const record = row.after->view();
@@ -150,7 +170,7 @@ void add_written(Params& params, Table const& table, Batch::Rows const& rows)
         version.add(stored(record.version));
         removed.add(record.removed);
         payload_hash.add(stored(record.payload_hash));
-        digest.add(stored(graph::record_digest(record, scratch)));
+        digest.add(stored(row.digest));
         record.removed ? payload.add_null() : payload.add(row.payload);
         for (std::size_t i = 0; i < columns.size(); ++i)
             add_field(columns[i], record.fields, i + 1, table.columns[i + 1].type);
