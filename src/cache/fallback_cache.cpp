@@ -86,16 +86,23 @@ void FallbackCache::come_back()
     in_use_.store(true, std::memory_order_release);
 }
 
+Result<> FallbackCache::check()
+{
+    auto const checked = primary_.check();
+    checked_ = clock_.now();
+    if (checked) {
+        come_back();
+    } else if (checked.error().code != Errc::full) {  // else it is busy with us
+        std::lock_guard const lock(mutex_);
+        leave(checked.error());
+    }
+    return {};
+}
+
 void FallbackCache::tend()
 {
     auto const pause = in_use() ? check_in_use : check_while_away;
-    if (checked_ && clock_.now() < *checked_ + pause) return;
-    auto const checked = primary_.check();
-    checked_ = clock_.now();
-    if (checked) return come_back();
-    if (checked.error().code == Errc::full) return;  // busy with us
-    std::lock_guard const lock(mutex_);
-    leave(checked.error());
+    if (!checked_ || clock_.now() >= *checked_ + pause) (void)check();
 }
 
 CacheStats FallbackCache::stats() const

@@ -26,9 +26,11 @@ public:
     Result<> put(std::string_view key, std::string_view value, std::chrono::milliseconds lifetime) override;
     // Of both. `unavailable`, after clearing the fallback, while the primary is away: it still holds what it held.
     Result<std::uint64_t> clear(Pattern const& keys) override;
-    CacheStats            stats() const override;
+    // Of the primary, which is left or used again by what it says. Never fails: the fallback answers.
+    Result<>   check() override;
+    CacheStats stats() const override;
 
-    // Checks the primary when that is due. For one thread, about once a second, since the primary may make it wait.
+    // check() when that is due. For one thread, about once a second, since the primary may make it wait.
     void tend();
 
 private:
@@ -53,7 +55,7 @@ private:
     std::optional<Error>    last_error_;
     std::uint64_t           fallbacks_{0};
 
-    std::optional<Clock::Mono> checked_;  // the tending thread's
+    std::optional<Clock::Mono> checked_;  // of the one thread that checks
 };
 
 }  // namespace sluice::cache

@@ -166,6 +166,20 @@ protected:
         }
     }
 
+    // As a server that is started on an old file does.
+    void bring_back_old_values()
+    {
+        auto const copy_all = [this](std::string const& from_prefix, std::string const& to_prefix) {
+            for (std::size_t i = 0; i < repositories; ++i) {
+                auto const key = redis_key("of:" + did(i));
+                server_.exec({"COPY", from_prefix + key, to_prefix + key, "REPLACE"});
+            }
+        };
+        copy_all("", "old:");
+        std::this_thread::sleep_for(200ms);
+        copy_all("old:", "");
+    }
+
     std::vector<Fault> faults()
     {
         auto const nothing = [] {};
@@ -194,6 +208,7 @@ protected:
              false},
             {"garbage", [this] { write_garbage(); }, nothing, false},
             {"others' values", [this] { shuffle_values(); }, nothing, false},
+            {"old values", [this] { bring_back_old_values(); }, nothing, false},
             {"resets", [this] { proxy_.reset_all(); }, nothing, false},
             {"refused",
              [this] {

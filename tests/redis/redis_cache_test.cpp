@@ -1,5 +1,7 @@
 // The cache in a real Redis, alone.
 #include "adapters/redis/stored_value.hpp"
+#include "cache/fallback_cache.hpp"
+#include "cache/memory_cache.hpp"
 #include "contract/cache_contract.hpp"
 #include "redis/support.hpp"
 
@@ -27,8 +29,25 @@ private:
     std::unique_ptr<cache::Cache> cache_ = adapters::make_redis_cache(options_of(server_.url()), real_clock);
 };
 
+class OnRedisWithFallback final : public CacheSetup {
+public:
+    OnRedisWithFallback() { cache_.tend(); }
+    cache::Cache& cache() override { return cache_; }
+    void          wait(std::chrono::milliseconds time) override { std::this_thread::sleep_for(time); }
+
+private:
+    RedisServer                   server_;
+    std::unique_ptr<cache::Cache> redis_ = adapters::make_redis_cache(options_of(server_.url()), real_clock);
+    cache::MemoryCache            memory_{{}, real_clock};
+    cache::FallbackCache          cache_{*redis_, memory_, real_clock};
+};
+
 INSTANTIATE_TEST_SUITE_P(
-    Redis, CacheContract, testing::Values(CacheKind{"redis", [] { return std::make_unique<OnRedis>(); }}));
+    Every, CacheContract,
+    testing::Values(
+        CacheKind{"redis", [] { return std::make_unique<OnRedis>(); }},
+        CacheKind{"redis_with_fallback", [] { return std::make_unique<OnRedisWithFallback>(); }}),
+    [](auto const& kind) { return kind.param.name; });
 
 class InRedis : public testing::Test {
 protected:

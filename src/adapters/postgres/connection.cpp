@@ -19,6 +19,8 @@ namespace {
 // Beyond the server's own statement time-out: it does not fire in a server that hangs.
 constexpr auto grace = std::chrono::seconds(1);
 
+constexpr char const* read_only = "postgres_read_only";
+
 std::string first_line(std::string_view text) { return std::string(text.substr(0, text.find('\n'))); }
 
 // Without the server's words where they may repeat what was to be stored.
@@ -31,6 +33,7 @@ Error error_of(std::string_view sqlstate, std::string const& name, std::string_v
     for (auto const* const state : {"22001", "22003", "22021", "22P05", "23", "54000"})
         if (is(state)) return {Errc::invalid, "postgres_refused", where};
     if (is("40")) return {Errc::conflict, "postgres_conflict", where};
+    if (is("25006")) return {Errc::unavailable, read_only, where};
     return {Errc::unavailable, "postgres_error", where + ": " + first_line(words)};
 }
 
@@ -181,6 +184,7 @@ Result<pqxx::result> Connection::guarded(std::string const& name, F const& call)
         usage.slow_queries.fetch_add(1, std::memory_order_relaxed);
         if (deps_.options.on_slow_query) deps_.options.on_slow_query(name, took);
     }
+    if (!result && result.error().reason == read_only) is_read_only_ = true;
     if (!result && (result.error().reason == lost || !connection_.is_open())) {
         if (!std::exchange(is_lost_, true)) usage.lost.fetch_add(1, std::memory_order_relaxed);
         result = Error{Errc::unavailable, lost, result.error().detail};

@@ -58,7 +58,10 @@ public:
     // Several statements without parameters; `name` stands for them.
     Result<pqxx::result> run(std::string const& name, std::string const& sql);
 
-    bool        is_lost() const noexcept { return is_lost_; }
+    bool is_lost() const noexcept { return is_lost_; }
+    // Of no use any more: lost, or a session that cannot write. A new one may, such as when the server is no standby
+    // any longer.
+    bool        is_spent() const noexcept { return is_lost_ || is_read_only_; }
     Clock::Mono since() const noexcept { return since_; }
     // Looks without asking: the server has closed it, or says something nobody asked for.
     bool looks_closed() const noexcept;
@@ -73,7 +76,7 @@ private:
     pqxx::connection  connection_;
     int const         socket_;  // a second handle of the connection's socket, open for as long as this
     Clock::Mono const since_;
-    bool              is_lost_{false};
+    bool              is_lost_{false}, is_read_only_{false};
 };
 
 // Rolls back unless committed.

@@ -65,13 +65,13 @@ Result<std::unique_ptr<Connection>> Pool::connect()
 
 void Pool::give_back(Use use, std::unique_ptr<Connection> connection)
 {
-    if (connection && connection->is_lost()) close_idle();
+    if (connection && connection->is_spent()) close_idle();
     std::unique_ptr<Connection> closed;
     {
         std::lock_guard const lock(mutex_);
         --in_use_;
         if (use == Use::read) --readers_;
-        bool const is_kept = connection && !connection->is_lost() && idle_.size() + in_use_ < options_.pool_size;
+        bool const is_kept = connection && !connection->is_spent() && idle_.size() + in_use_ < options_.pool_size;
         if (is_kept)
             idle_.push_back(std::move(connection));
         else

@@ -38,7 +38,7 @@ struct PostgresOptions {
 };
 
 // Connects when it is first needed. `clock` outlives the store. Errors of its calls:
-//   unavailable  postgres_unreachable, postgres_lost, postgres_error, pool_exhausted, not_begun
+//   unavailable  postgres_unreachable, postgres_lost, postgres_read_only, postgres_error, pool_exhausted, not_begun
 //   conflict     postgres_conflict     a deadlock; nothing was done
 //   invalid      postgres_refused      of one event: Postgres cannot store it, such as a key longer than 2,600 bytes
 //   invalid      bad_url, newer_schema, no_generation
