@@ -96,6 +96,20 @@ TEST_F(PostgresFaults, ACommitThatNeverArrivedIsUnavailableAndCountsOnceWhenTrie
     expect_as({a(1)});
 }
 
+// It may still be on its way when the store has gone on without it.
+TEST_F(PostgresFaults, ACommitThatWasFoundMissingCannotHappenLater)
+{
+    ASSERT_NO_FATAL_FAILURE(begin());
+    auto const writers = "sluice_g" + std::to_string(*options.generation) + ".writer";
+    auto const row = quiet_server().exec(
+        "select format('(%s, %s, %s, %s)', number, epoch, era, commits) from " + writers + " where number = 0");
+    auto const is_known = "select count(*) from " + writers + " where (number, epoch, era, commits) = " + row;
+    EXPECT_EQ(quiet_server().exec(is_known), "1\n");
+    proxy.reset_before("write_1");
+    ASSERT_TRUE(apply({a(1)}).error);
+    EXPECT_EQ(quiet_server().exec(is_known), "0\n");
+}
+
 // The question whether it happened is lost as well: nobody writes until it is answered.
 TEST_F(PostgresFaults, ACommitInDoubtIsSettledBeforeAnythingElse)
 {
