@@ -5,6 +5,7 @@
 
 #include "adapters/postgres/postgres_graph.hpp"
 #include "base/hash.hpp"
+#include "base/hex.hpp"
 #include "engine/decide.hpp"
 #include "graph/resident_store.hpp"
 
@@ -86,30 +87,42 @@ void print(char const* what, std::size_t count, std::chrono::nanoseconds took)
                 static_cast<double>(count) * 1e9 / static_cast<double>(took.count()));
 }
 
-void measure(Arguments const& arguments, graph::GraphStore& store, Clock const& clock)
-{
-    schema::SchemaSet const       schemas(all_processors());
-    schema::Decoder               decoder(schemas);
-    Workload                      workload({.dids = arguments.dids}, std::uint64_t{1} << 60);
-    std::vector<engine::BlockRef> blocks;
-    engine::Decider               reader(schemas);
-    std::deque<Share>             shares;
-    for (std::size_t i = 0; i < arguments.threads; ++i) shares.emplace_back(arguments, schemas);
-    for (std::uint64_t sequence = 1; sequence <= arguments.events;) {
-        auto& block = *blocks.emplace_back(new engine::Block);
-        for (int i = 0; i < 1000; ++i) {
-            std::string text(Workload::body_bytes_max + schema::Decoder::padding, '\0');
-            auto const  size = workload.put(text.data());
-            schema::Decoded decoded;
-            if (auto const error = decoder.decode(std::string_view(text).substr(0, size), block.data, decoded))
-                give_up(error->detail);
-            block.items.push_back({.offset = decoded.offset, .tier = decoded.tier});
-        }
-        for (std::size_t i = 0; i < block.items.size(); ++i, ++sequence) {
-            auto const event = reader.read(block.record(i), Sequence{sequence}, received_at);
-            shares[hash64(event.did) % shares.size()].add(event);
+// The same events for every store: new relationships, a micro-batch's worth of them at a time for each thread.
+class Input {
+public:
+    explicit Input(Arguments const& arguments)
+    {
+        schema::Decoder decoder(schemas_);
+        engine::Decider reader(schemas_);
+        Workload        workload({.dids = arguments.dids}, std::uint64_t{1} << 60);
+        for (std::size_t i = 0; i < arguments.threads; ++i) shares.emplace_back(arguments, schemas_);
+        for (std::uint64_t sequence = 1; sequence <= arguments.events;) {
+            auto& block = *blocks_.emplace_back(new engine::Block);
+            for (std::size_t i = 0; i < 1'000 && sequence + i <= arguments.events; ++i) {
+                std::string text(Workload::body_bytes_max + schema::Decoder::padding, '\0');
+                auto const  size = workload.put(text.data());
+                schema::Decoded decoded;
+                if (auto const error = decoder.decode(std::string_view(text).substr(0, size), block.data, decoded))
+                    give_up(error->detail);
+                block.items.push_back({.offset = decoded.offset, .tier = decoded.tier});
+            }
+            for (std::size_t i = 0; i < block.items.size(); ++i, ++sequence) {
+                auto const event = reader.read(block.record(i), Sequence{sequence}, received_at);
+                shares[hash64(event.did) % shares.size()].add(event);
+            }
         }
     }
+
+    std::deque<Share> shares;  // one for each thread
+
+private:
+    schema::SchemaSet             schemas_{all_processors()};
+    std::vector<engine::BlockRef> blocks_;
+};
+
+void measure(Arguments const& arguments, Input& input, graph::GraphStore& store, Clock const& clock)
+{
+    auto& shares = input.shares;
     auto const took = in_threads(clock, shares, [&](Share& share) { share.apply(store); });
     print("applied", arguments.events, took);
 
@@ -127,7 +140,7 @@ void measure(Arguments const& arguments, graph::GraphStore& store, Clock const& 
             if (dids.size() == each) break;
             if (!dids.insert(event.did).second) continue;
             auto const answer = store.relationships_of(event.did);
-            if (!answer) give_up("relationships_of");
+            if (!answer) give_up(answer.error().detail);
             ++reads;
             records += answer->size();
         }
@@ -156,9 +169,10 @@ int main(int count, char** values)
             give_up("unknown option");
     }
     RealClock const clock;
+    Input           input(arguments);
+    auto const      resident = graph::make_resident_store();
     if (arguments.url.empty()) {
-        auto const store = graph::make_resident_store();
-        measure(arguments, *store, clock);
+        measure(arguments, input, *resident, clock);
         return 0;
     }
     adapters::PostgresOptions options{.url = arguments.url};
@@ -168,7 +182,9 @@ int main(int count, char** values)
         auto const store = adapters::open_postgres_graph(options, clock);
         if (auto const begun = store->positions()->begin(); !begun) give_up(begun.error().detail);
         store->positions()->open();
-        measure(arguments, *store, clock);
+        measure(arguments, input, *store, clock);
+        in_threads(clock, input.shares, [&](Share& share) { share.apply(*resident); });
+        std::printf("digest %s, in memory %s\n", hex(store->digest()).c_str(), hex(resident->digest()).c_str());
     }
-    if (std::getenv("SLUICE_KEEP") == nullptr) adapters::drop_generation(options, clock, *options.generation).value();
+    adapters::drop_generation(options, clock, *options.generation).value();
 }

@@ -87,6 +87,32 @@ TEST_F(PostgresGraph, OnlyTheProcessThatBeganLastApplies)
     EXPECT_EQ(later->digest(), digest_by_scan(options));
 }
 
+// As after it was restored from a backup.
+TEST_F(PostgresGraph, AServerThatForgotWhatItCommittedIsNotWrittenTo)
+{
+    run(*store, {a(1)});
+    run(*store, {a(2)});
+    exec("update writer set commits = 0");
+    auto const step = a(3);
+    auto const result = run(*store, std::span(&step, 1));
+    ASSERT_TRUE(result.error);
+    EXPECT_EQ(result.error->code, Errc::corrupt);
+    EXPECT_EQ(result.error->reason, "store_changed");
+    EXPECT_EQ(exec("select sequence from relationship"), "2\n");
+}
+
+TEST_F(PostgresGraph, OfARemovedRecordNoContentStays)
+{
+    auto step = attest(1, 0, alice, "t", uri(bob, "x"));
+    auto gone = remove(2, 0, alice, "t");
+    gone.kind = Kind::attestation;
+    run(*store, {step, gone});
+    EXPECT_EQ(
+        exec("select removed, num_nonnulls(payload, cid, attester, target, type, confidence, evidence, "
+             "suggested_strength, created_at), payload_hash from attestation"),
+        "t|0|\\x" + std::string(32, '0') + "\n");
+}
+
 TEST_F(PostgresGraph, GoesOnWhereItWas)
 {
     std::string const position{"any\0bytes\xff", 10};

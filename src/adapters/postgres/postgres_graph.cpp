@@ -7,6 +7,7 @@
 #include "adapters/postgres/schema.hpp"
 #include "adapters/postgres/stamps.hpp"
 
+#include <algorithm>
 #include <shared_mutex>
 
 namespace sluice::adapters {
@@ -459,6 +460,7 @@ PostgresGraph::read(Table const& table, F const& statement, Params const& params
     if (!rows) return rows.error();
     records.reserve(rows->size());
     for (auto const& row : *rows) records.push_back(read_record(row, table));
+    std::ranges::sort(records, {}, [](auto const& record) { return record->key; });
     return records;
 }
 

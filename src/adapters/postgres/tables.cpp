@@ -135,7 +135,7 @@ std::string write_sql(std::string const& schema, std::size_t set)
     std::string sql = "with mine as (update " + schema +
                       "writer set commits = $4, digest_low = $5, digest_high = $6, relationships = $7, "
                       "attestations = $8, entities = $9, tombstones = $10 "
-                      "where number = $1::bigint and epoch = $2 and era = $3 returning commits)";
+                      "where number = $1::bigint and epoch = $2 and era = $3 and commits = $4::bigint - 1 returning commits)";
     std::size_t next = 11;
     for (std::size_t i = 0; i < table_count; ++i)
         if (set >> i & 1)
@@ -198,11 +198,9 @@ Statements::Statements(std::string const& generation)
     auto const relationships = "select " + row_columns(all_tables[0]) + " from " + schema +
                                "relationship t where t.tenant = 0 and not t.removed and ";
     relationships_of = {"relationships_of", relationships + "t.participant_a = $1 union all " + relationships +
-                                                "t.participant_b = $1 and t.participant_a is distinct from $1 "
-                                                "order by uri"};
+                                                "t.participant_b = $1 and t.participant_a is distinct from $1"};
     attestations_of = {"attestations_of", "select " + row_columns(all_tables[1]) + " from " + schema +
-                                              "attestation t where t.tenant = 0 and not t.removed and t.target = $1 "
-                                              "order by t.uri"};
+                                              "attestation t where t.tenant = 0 and not t.removed and t.target = $1"};
     for (std::size_t set = 0; set < write.size(); ++set)
         write[set] = {"write_" + std::to_string(set), write_sql(schema, set)};
     put_repository = {

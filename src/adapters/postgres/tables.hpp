@@ -64,11 +64,11 @@ public:
     Statement guards;
     // By table. $1: keys.
     std::array<Statement, table_count> records;
-    // $1: a name. Live ones.
+    // $1: a name. Live ones, in any order: long lists would not be sorted in the server's memory.
     Statement relationships_of, attestations_of;
 
-    // $1-$3: number, epoch and era of a writer; $4-$10 what it comes to, as its columns from the commits on. No row: it
-    // is not so, and nothing was done.
+    // $1-$3: number, epoch and era of a writer; $4-$10 what it comes to, as its columns from the commits on, which are
+    // one more than they were. No row: that is not so, and nothing was done.
     // By set of tables, bit by bit; those follow with an array for each of their columns, as `stored` lists them.
     std::array<Statement, std::size_t{1} << table_count> write;
 
