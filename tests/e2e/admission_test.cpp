@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <sstream>
 #include <thread>
 
 namespace sluice::e2e {
@@ -29,14 +28,10 @@ protected:
     }
     Http http(std::string const& key = Server::key()) const { return {server_->address(), key}; }
 
-    // The value of a sample of /metrics; `name` with its labels.
-    double metric(std::string const& name) const
+    double metric(std::string_view name) const
     {
-        std::istringstream lines(http().get("/metrics").body);
-        for (std::string line; std::getline(lines, line);)
-            if (line.starts_with(name + " ")) return std::stod(line.substr(name.size()));
-        ADD_FAILURE() << "no " << name;
-        return 0;
+        auto client = http();
+        return e2e::metric(client, name);
     }
 
     // What `sluice bench` reports.

@@ -3,7 +3,6 @@
 
 #include <gtest/gtest.h>
 
-#include <sstream>
 
 namespace sluice::e2e {
 namespace {
@@ -23,15 +22,6 @@ protected:
         auto const done = bench(options);
         EXPECT_EQ(done.code, code) << done.error;
         return Json::parse(done.output);
-    }
-    // The value of a sample of /metrics; `name` with its labels.
-    double metric(std::string const& name)
-    {
-        std::istringstream lines(http_.get("/metrics").body);
-        for (std::string line; std::getline(lines, line);)
-            if (line.starts_with(name + " ")) return std::stod(line.substr(name.size()));
-        ADD_FAILURE() << "no " << name;
-        return 0;
     }
 
     TemporaryDirectory directory_;
@@ -75,7 +65,7 @@ TEST_F(Bench, ReportsWhatTheServerCounted)
     EXPECT_GT(report.at("server").at("cores"), 0);
     EXPECT_GT(report.at("generator").at("cores"), 0);
     EXPECT_NEAR(report.at("body_bytes"), 500, 50);
-    auto const disk = metric("sluice_log_disk_bytes") / static_cast<double>(accepted);
+    auto const disk = metric(http_, "sluice_log_disk_bytes") / static_cast<double>(accepted);
     EXPECT_NEAR(report.at("disk_bytes_per_event"), disk, 1 + disk / 10);
 }
 
@@ -123,7 +113,7 @@ TEST_F(Bench, CountsDuplicates)
 {
     for (auto const* const batch : {"1", "20"}) {
         auto const before = e2e::state(http_).at("accepted").get<std::uint64_t>();
-        auto const duplicates_before = metric("sluice_events_duplicate_total");
+        auto const duplicates_before = metric(http_, "sluice_events_duplicate_total");
 
         auto const report = json({"--rate", "3000", "--seconds", "0.5", "--batch", batch, "--duplicates", "0.25",
                                   "--connections", "8"});
@@ -132,7 +122,7 @@ TEST_F(Bench, CountsDuplicates)
         EXPECT_NEAR(static_cast<double>(duplicates), 375, 100);
         EXPECT_EQ(report.at("accepted").get<std::uint64_t>() + duplicates, 1500u);
         EXPECT_EQ(e2e::state(http_).at("accepted").get<std::uint64_t>() - before, report.at("accepted"));
-        EXPECT_EQ(metric("sluice_events_duplicate_total") - duplicates_before, static_cast<double>(duplicates));
+        EXPECT_EQ(metric(http_, "sluice_events_duplicate_total") - duplicates_before, static_cast<double>(duplicates));
     }
 }
 
@@ -158,7 +148,7 @@ TEST_F(Bench, SendsTheTiersItWasAskedFor)
 {
     json({"--rate", "1000", "--seconds", "0.5", "--tier-mix", "0,1,3,0"});
     auto const applied = [&](std::string const& tier) {
-        return metric("sluice_projection_seconds_count{tier=\"" + tier + "\"}");
+        return metric(http_, "sluice_projection_seconds_count{tier=\"" + tier + "\"}");
     };
     EXPECT_EQ(applied("critical"), 0);
     EXPECT_EQ(applied("low"), 0);

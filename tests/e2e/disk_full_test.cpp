@@ -77,13 +77,6 @@ private:
         EXPECT_GE(state(*http_).at("accepted").get<std::uint64_t>(), acknowledged_.size());
     }
 
-    double metric(std::string const& name)
-    {
-        auto const text = http_->get("/metrics").body;
-        auto const at = text.find('\n' + name + ' ');
-        return at == text.npos ? -1 : std::stod(text.substr(at + name.size() + 2));
-    }
-
     void live_through(int cycle)
     {
         ASSERT_TRUE(send(event(0)).status == 202);
@@ -106,8 +99,8 @@ private:
         filler_.fill(0);
         reads_go_on();
         EXPECT_EQ(send(event(3)).status, 503);
-        EXPECT_TRUE(eventually([&] { return metric("sluice_disk_reserve") == 0; })) << "given up within a second or so";
-        EXPECT_EQ(metric("sluice_disk_full"), 1);
+        EXPECT_TRUE(eventually([&] { return metric(*http_, "sluice_disk_reserve") == 0; })) << "given up within a second or so";
+        EXPECT_EQ(metric(*http_, "sluice_disk_full"), 1);
         if (is_greedy) filler_.fill(0);
         if (is_killed) {
             server_->kill();
@@ -135,7 +128,7 @@ private:
         auto const again = event(0);
         EXPECT_TRUE(eventually([&] { return send(again).status == 202; }));
         worst_ = std::max(worst_, Seconds(std::chrono::steady_clock::now() - since).count());
-        EXPECT_TRUE(eventually([&] { return metric("sluice_disk_reserve") == 1; }));
+        EXPECT_TRUE(eventually([&] { return metric(*http_, "sluice_disk_reserve") == 1; }));
     }
 
     // Sends again all that was acknowledged: each is a duplicate, where it was said to be.

@@ -427,6 +427,14 @@ Json state(Http& http)
     return response.json();
 }
 
+double metric(Http& http, std::string_view name)
+{
+    std::istringstream lines(http.get("/metrics").body);
+    for (std::string line; std::getline(lines, line);)
+        if (line.starts_with(name) && line[name.size()] == ' ') return std::stod(line.substr(name.size()));
+    fail("/metrics has no " + std::string(name));
+}
+
 namespace {
 
 std::uint64_t pending(Json const& state)

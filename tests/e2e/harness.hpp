@@ -186,6 +186,8 @@ Address listening_on(std::string const& line);
 std::filesystem::path key_file(std::filesystem::path const& data);
 
 Json state(Http& http);
+// A sample of /metrics, such as `sluice_workers` or `sluice_cache_lookups_total{result="hit"}`.
+double metric(Http& http, std::string_view name);
 // `GET /v1/state` once nothing is pending.
 Json settled_state(Http& http, std::chrono::seconds limit = patience);
 // accepted = applied + dead-lettered + parked + pending. `others` of the log's records are no accepted events: they are

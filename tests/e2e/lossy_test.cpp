@@ -248,13 +248,6 @@ void send(Http& http, Request const& request, Ledger& ledger, std::atomic<bool> 
     }
 }
 
-double metric(Http& http, std::string const& name)
-{
-    auto const text = http.get("/metrics").body;
-    auto const at = text.find("\n" + name + " ");
-    return at == text.npos ? -1 : std::stod(text.substr(at + name.size() + 2));
-}
-
 TEST(Lossy, StoresEveryEventOnceAndAlwaysNamesTheSameSequence)
 {
     auto const seed = std::random_device{}();

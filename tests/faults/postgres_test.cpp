@@ -12,7 +12,6 @@
 
 #include <functional>
 #include <iostream>
-#include <sstream>
 
 namespace sluice::e2e {
 namespace {
@@ -33,14 +32,6 @@ constexpr auto                 a_while = 2s;
 std::string const commit_message("Q\0\0\0\x0b" "commit\0", 12), write_message("\0write_", 7);
 
 auto const suppressions = source_directory() / "tests/faults/libpqxx.supp";
-
-double metric(Http& http, std::string const& name)
-{
-    std::istringstream lines(http.get("/metrics").body);
-    for (std::string line; std::getline(lines, line);)
-        if (line.starts_with(name + " ")) return std::stod(line.substr(name.size() + 1));
-    throw std::runtime_error("no metric " + name);
-}
 
 class PostgresFaults : public testing::Test {
 protected:

@@ -10,8 +10,6 @@
 
 #include <functional>
 #include <iostream>
-#include <sstream>
-#include <thread>
 
 namespace sluice::e2e {
 namespace {
@@ -99,15 +97,8 @@ protected:
         EXPECT_EQ(http_.get("/health/ready").status, 200);
     }
 
-    bool   is_away() { return metric("sluice_cache_fallback_active") == 1; }
-    double hits() { return metric("sluice_cache_lookups_total{result=\"hit\"}"); }
-    double metric(std::string const& name)
-    {
-        std::istringstream lines(http_.get("/metrics").body);
-        for (std::string line; std::getline(lines, line);)
-            if (line.starts_with(name + " ")) return std::stod(line.substr(name.size() + 1));
-        throw std::runtime_error("no metric " + name);
-    }
+    bool   is_away() { return metric(http_, "sluice_cache_fallback_active") == 1; }
+    double hits() { return metric(http_, "sluice_cache_lookups_total{result=\"hit\"}"); }
 
     // Values of all keys, through a script.
     void for_each_key(std::string const& script) const
@@ -246,7 +237,7 @@ TEST_F(RedisFaults, HoldsGarbage)
         }
         for_each_key("redis.call('DEL', key) redis.call('RPUSH', key, 'of another type')");
         round();
-        EXPECT_GT(metric("sluice_cache_corrupt_total"), 0);
+        EXPECT_GT(metric(http_, "sluice_cache_corrupt_total"), 0);
     });
 }
 
@@ -256,7 +247,7 @@ TEST_F(RedisFaults, HoldsValuesOfOtherKeys)
         for_each_key("redis.call('COPY', keys[i % #keys + 1], 'other:' .. key, 'REPLACE')");
         for_each_key("redis.call('COPY', 'other:' .. key, key, 'REPLACE')");
         round();
-        EXPECT_GT(metric("sluice_cache_corrupt_total"), 0);
+        EXPECT_GT(metric(http_, "sluice_cache_corrupt_total"), 0);
     });
 }
 
