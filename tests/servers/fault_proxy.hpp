@@ -29,8 +29,8 @@ struct FaultCounts {
     std::uint64_t to_client{};
 };
 
-// Passes everything when constructed. Each of the calls below ends what the one before has set, and is in effect when it
-// returns; connections that hang go on with pass(). Any thread.
+// Passes everything when constructed. Each of the calls below ends what the one before has set, and is in effect when
+// it returns; connections that hang go on with pass(). Any thread.
 class FaultProxy {
 public:
     // Listens on a loopback port of its own and connects to this one.
