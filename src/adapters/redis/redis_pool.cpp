@@ -50,34 +50,31 @@ private:
 Result<std::vector<RedisReply>> RedisPool::ask(std::span<RedisCommand const> commands)
 {
     for (bool is_again = false;; is_again = true) {
-        bool was_idle = false;
-        auto connection = take(was_idle);
-        if (!connection) return connection.error();
-        Lease const lease(*this, std::move(*connection));
+        auto taken = take();
+        if (!taken) return taken.error();
+        Lease const lease(*this, std::move(taken->connection));
         auto const  begin = clock_.now();
         auto        replies = lease->ask(commands);
         calls_.fetch_add(1, std::memory_order_relaxed);
         nanoseconds_.fetch_add(
             static_cast<std::uint64_t>((clock_.now() - begin).count()), std::memory_order_relaxed);
         // The server may have closed it, and all the others, while nobody looked. Saying it twice does no harm.
-        bool const is_stale = !replies && was_idle && !lease->has_timed_out();
+        bool const is_stale = !replies && taken->was_idle && !lease->has_timed_out();
         if (!is_stale || is_again) return replies;
         close_idle();
     }
 }
 
-// With it, a place.
-Result<RedisPool::Connection> RedisPool::take(bool& was_idle)
+Result<RedisPool::Taken> RedisPool::take()
 {
     std::unique_lock lock(mutex_);
     auto const       has_place = [&] { return !idle_.empty() || places_ < connections_max_; };
     if (!changed_.wait_for(lock, timeouts_.answer, has_place))
         return Error{Errc::full, "redis_busy", "all connections are in use"};
-    was_idle = !idle_.empty();
-    if (was_idle) {
-        auto connection = std::move(idle_.back());
+    if (!idle_.empty()) {
+        Taken taken{std::move(idle_.back()), true};
         idle_.pop_back();
-        return connection;
+        return taken;
     }
     if (host_.empty() && address_.socket.empty())
         return Error{Errc::unavailable, "redis_connect", "the server was not found yet"};
@@ -85,10 +82,10 @@ Result<RedisPool::Connection> RedisPool::take(bool& was_idle)
     bool const is_only = ++places_ == 1;
     lock.unlock();
     auto connection = RedisConnection::open(address_, host, timeouts_, clock_);
-    if (connection) return connection;
+    if (connection) return Taken{std::move(*connection)};
     give_back(nullptr);
     auto error = connection.error();
-    if (is_only) error.code = Errc::unavailable;  // full of others
+    if (is_only) error.code = Errc::unavailable;  // it is others that it is full of
     return error;
 }
 

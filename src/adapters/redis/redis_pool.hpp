@@ -36,12 +36,16 @@ public:
 private:
     using Connection = std::unique_ptr<RedisConnection>;
 
-    // A place among the connections, and the one on it.
+    struct Taken {
+        Connection connection;
+        bool       was_idle{false};
+    };
+    // Gives the connection back, and with it its place among all.
     class Lease;
 
-    Result<Connection> take(bool& was_idle);
-    void               give_back(Connection connection);
-    void               close_idle();
+    Result<Taken> take();
+    void          give_back(Connection connection);  // null, or broken: only the place
+    void          close_idle();
 
     RedisAddress const  address_;
     std::size_t const   connections_max_;
