@@ -12,10 +12,12 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <ctime>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <fcntl.h>
@@ -66,12 +68,18 @@ void become_unprivileged()
     fail(arguments[0]);
 }
 
-pid_t parent_of(std::filesystem::path const& process)
+struct Process {
+    char  state{'X'};  // X: it is gone
+    pid_t parent{0};
+};
+
+Process look_at(pid_t pid)
 {
-    std::ifstream     file(process / "stat");
+    std::ifstream     file("/proc/" + std::to_string(pid) + "/stat");
     std::string const stat{std::istreambuf_iterator<char>(file), {}};
     auto const        name_end = stat.rfind(')');  // "12 (name) S 1 ..."; a name may contain anything
-    return name_end == stat.npos ? 0 : std::atoi(stat.c_str() + name_end + 4);
+    if (name_end == stat.npos) return {};
+    return {stat[name_end + 2], std::atoi(stat.c_str() + name_end + 4)};
 }
 
 std::vector<pid_t> children_of(pid_t parent)
@@ -79,9 +87,18 @@ std::vector<pid_t> children_of(pid_t parent)
     std::vector<pid_t> children;
     for (auto const& entry : std::filesystem::directory_iterator("/proc")) {
         auto const pid = std::atoi(entry.path().filename().c_str());
-        if (pid > 0 && parent_of(entry.path()) == parent) children.push_back(pid);
+        if (pid > 0 && look_at(pid).parent == parent) children.push_back(pid);
     }
     return children;
+}
+
+// Who runs on another processor, or waits for a disk, stops a little later.
+void wait_until_stopped(pid_t pid)
+{
+    constexpr timespec         pause{.tv_sec = 0, .tv_nsec = 1'000'000};
+    constexpr std::string_view running = "RSD";
+    for (int tries = 10'000; tries > 0 && running.find(look_at(pid).state) != running.npos; --tries)
+        ::nanosleep(&pause, nullptr);
 }
 
 // Parents first: who is stopped forks no more.
@@ -89,6 +106,7 @@ void signal_descendants(pid_t of, int number)
 {
     for (auto const child : children_of(of)) {
         ::kill(child, number);
+        if (number == SIGSTOP) wait_until_stopped(child);
         signal_descendants(child, number);
     }
 }

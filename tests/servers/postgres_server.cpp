@@ -110,6 +110,8 @@ void PostgresServer::start()
     wait_until_ready(*process_, answers, log());
 }
 
+bool PostgresServer::is_running() { return process_ && !process_->wait(std::chrono::milliseconds(0)); }
+
 void PostgresServer::end(int signal)
 {
     process_->signal(signal);

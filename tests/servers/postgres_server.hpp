@@ -36,6 +36,7 @@ public:
     // Runs SQL as the superuser, who gets a connection even where others do not: a line per row, `|` between columns.
     std::string exec(std::string const& sql) const;
 
+    bool is_running();  // false: it was stopped, or gave up
     // On the same data and port.
     void start();
     void stop();              // fast: sessions are ended, the data are flushed

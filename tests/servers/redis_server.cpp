@@ -64,6 +64,8 @@ void RedisServer::start()
     wait_until_ready(*process_, answers, log());
 }
 
+bool RedisServer::is_running() { return process_ && !process_->wait(std::chrono::milliseconds(0)); }
+
 void RedisServer::end(int signal)
 {
     process_->signal(signal);

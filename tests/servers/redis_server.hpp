@@ -30,6 +30,7 @@ public:
     std::string exec(std::vector<std::string> const& command) const;
     void        config_set(std::string const& name, std::string const& value) const;
 
+    bool is_running();  // false: it was stopped, or gave up
     // On the same data and port.
     void start();
     void stop();
