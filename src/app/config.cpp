@@ -87,7 +87,7 @@ Result<> set_cache_backend(Config& config, std::string_view text)
     return {};
 }
 
-// Also as SQLAlchemy writes it: postgresql+asyncpg://... An empty one is none, as compose files pass on what is not set.
+// Also as SQLAlchemy writes it: postgresql+asyncpg://... An empty one is none, as compose files pass on what is unset.
 Result<> set_database_url(Config& config, std::string_view text)
 {
     config.database_url.clear();

@@ -49,6 +49,7 @@ struct Bystander {
 
 struct Compared {
     Sequence          through{};  // of the log
+    Sequence          reached{};  // by the graph, as it said; what comes after it may be missing
     graph::Comparison result{};
 };
 
@@ -61,6 +62,7 @@ json::object to_json(Compared const& compared)
 {
     auto const&  result = compared.result;
     json::object object{{"equal", result.differences == 0},   {"through", number(compared.through)},
+                        {"reached", number(compared.reached)},
                         {"records", result.left},             {"records_of_log", result.right},
                         {"differences", result.differences},  {"first", nullptr}};
     if (!result.first) return object;
@@ -79,6 +81,8 @@ std::string to_text(Compared const& compared)
     auto        text = fmt::format(
         "{} of {} records differ from the log through sequence {}", result.differences,
         std::max(result.left, result.right), number(compared.through));
+    if (compared.reached < compared.through)
+        text += fmt::format(" (the graph has applied everything through {})", number(compared.reached));
     if (result.first)
         text += fmt::format("; the first is {}: in the graph {}, by the log {}", result.first->key,
                             word(result.first->left), word(result.first->right));
@@ -119,7 +123,7 @@ Result<Compared> compare_with_log(
         return std::max(difference.right.value_or(Sequence::none), difference.left.value_or(Sequence::none)) > reached;
     });
     if (!result) return result.error();
-    return Compared{through, *result};
+    return Compared{through, std::min(reached, through), *result};
 }
 
 Result<Compared> compare_generation(

@@ -1,4 +1,5 @@
-// What says where in the log a projection stands: the beginning of a checkpoint, and what a store behind a server keeps.
+// What says where in the log a projection stands: the beginning of a checkpoint, and what a store behind a server
+// keeps.
 #pragma once
 
 #include "engine/watermark.hpp"

@@ -41,9 +41,15 @@ Result<bool> Engine::work_step(std::size_t worker)
         made = std::make_unique<Worker>(
             Worker::Deps{*scheduler_, deps_.log, deps_.graph, breaker_, *watermark_, admission_, *appender_,
                          counters_, deps_.clock, deps_.schemas, *parking_, dead_letters_, options_.parked,
-                         deps_.gate != nullptr ? *deps_.gate : controls_, recent_stale_, suspects_.hand(worker), queued_through_},
+                         deps_.gate != nullptr ? *deps_.gate : controls_, recent_stale_, suspects_.hand(worker),
+                         queued_through_},
             options_.retry, options_.seed + worker);
     return made->step();
+}
+
+void Engine::save_position()
+{
+    if (keeper_ && keeper_->is_open()) (void)keeper_->save(watermark_->position());
 }
 
 Result<bool> Engine::checkpoint_step()

@@ -86,6 +86,8 @@ public:
     bool         append_step() { return appender_->step(); }
     // A worker's steps are one thread's. Any number below Controls::workers_max works, whatever workers() says.
     Result<bool> work_step(std::size_t worker);
+    // At an orderly end, when no worker is at work: so that the next start has nothing to look at twice.
+    void save_position();
     // Of a store in memory as Checkpointer::step(), of one behind a server as PositionKeeper::step().
     Result<bool> checkpoint_step();
     // As Checkpointer::pause().

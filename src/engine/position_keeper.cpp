@@ -31,20 +31,22 @@ Result<Checkpoint> PositionKeeper::load()
         return checkpoint;
     }
     auto checkpoint = judge(*bytes);
-    if (!checkpoint && checkpoint.error().reason == "other_processors") {
+    bool const is_outdated = !checkpoint && checkpoint.error().reason == "other_processors";
+    if (!checkpoint && !is_outdated) return checkpoint;
+    if (is_outdated || bytes->empty())
         if (auto const cleared = deps_.positions.clear(); !cleared) return cleared.error();
+    if (is_outdated) {
         Checkpoint none;
         none.refused.push_back(checkpoint.error());
         checkpoint = std::move(none);
     }
-    if (!checkpoint) return checkpoint;
     assumed_ = checkpoint->position;
     deps_.positions.open();
     is_open_ = true;
     return checkpoint;
 }
 
-// Of a store that is new the position is 0.
+// Of a store without a position it is 0: whatever that holds was begun for a second and belongs to nobody.
 Result<Checkpoint> PositionKeeper::judge(std::string_view bytes) const
 {
     Checkpoint checkpoint;
@@ -90,6 +92,8 @@ Result<> PositionKeeper::open()
         return Error{Errc::corrupt, "projection_behind",
                      "the graph store is at " + std::to_string(number(found->position.last)) + ", it was at " +
                          std::to_string(number(assumed_.last))};
+    if (bytes->empty())
+        if (auto const cleared = deps_.positions.clear(); !cleared) return cleared;
     deps_.positions.open();
     is_open_ = true;
     return {};

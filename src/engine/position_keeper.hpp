@@ -30,7 +30,8 @@ public:
     PositionKeeper(Deps deps, PositionOptions options) : deps_(deps), options_(options) {}
 
     // Where the store stands, as it says, and events may be applied from here on. If it does not answer: as it said
-    // last, else nowhere, and step() asks again. State made by other processors is cleared. Once, before step().
+    // last, else nowhere, and step() asks again. State made by other processors, or without a position, is cleared.
+    // Once, before step().
     // `invalid`: the store is another log's or none for this program.
     Result<Checkpoint> load();
 

@@ -44,7 +44,10 @@ void Runner::stop()
         if (worker.joinable()) worker.join();
     stop_appending_ = true;
     submitted_.raise();
-    if (appender_.joinable()) appender_.join();
+    if (appender_.joinable()) {
+        appender_.join();
+        engine_.save_position();
+    }
     stop_ids_.raise();
     if (ids_.joinable()) ids_.join();
 }

@@ -45,8 +45,8 @@ Result<bool> Worker::step()
     return true;
 }
 
-// Where each event has its cost, no more are taken at once than fit the time, so that a more important one does not wait
-// for a long batch. Where a call has its cost, fewer events would take as long.
+// Where each event has its cost, no more are taken at once than fit the time, so that a more important one does not
+// wait for a long batch. Where a call has its cost, fewer events would take as long.
 void Worker::adapt(std::chrono::nanoseconds took)
 {
     if (deps_.graph.repositories_at_once() > 1) return;

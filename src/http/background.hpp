@@ -1,4 +1,4 @@
-// Threads for reads that may wait for a disk or another server, so that the io thread never does. What waits for them is
+// Threads for reads that may wait for a disk or another server, so that the io thread never does. How many wait is
 // bounded.
 #pragma once
 

@@ -311,7 +311,8 @@ std::string metrics_text(
     auto const checkpoints = engine.checkpoints();
     f.counter("sluice_checkpoints_total", "Checkpoints since the start.",
               {{num(checkpoints.written), "written"}, {num(checkpoints.failed), "failed"}}, "result");
-    f.gauge("sluice_checkpoint_sequence", "The log up to here is in the last checkpoint, or in the store; a restart goes on from there.",
+    f.gauge("sluice_checkpoint_sequence",
+            "The log up to here is in the last checkpoint, or in the store; a restart goes on from there.",
             {{num(number(checkpoints.position))}});
     f.gauge("sluice_checkpoint_bytes", "Size of the last checkpoint.", {{num(checkpoints.bytes)}});
     f.gauge("sluice_checkpoint_seconds", "How long the last checkpoint took.", {{seconds(checkpoints.nanoseconds)}});

@@ -12,7 +12,8 @@ import unittest
 SLUICE = os.path.abspath(sys.argv.pop(1))
 KEY = "0123456789abcdef0123456789abcdef"
 DOCUMENTS_VARIABLES = ("INTERNAL_API_KEY", "ENVIRONMENT", "CACHE_BACKEND", "CACHE_DEFAULT_TTL", "CACHE_MAX_MEMORY_SIZE",
-                       "REDIS_URL", "REDIS_TTL", "REDIS_MAX_CONNECTIONS")
+                       "REDIS_URL", "REDIS_TTL", "REDIS_MAX_CONNECTIONS", "DATABASE_URL", "DATABASE_POOL_SIZE",
+                       "DATABASE_MAX_OVERFLOW", "DATABASE_POOL_TIMEOUT", "DATABASE_POOL_RECYCLE")
 # A value for every setting that is not its default.
 CHANGED = {
     "listen": "127.0.0.1:8000", "data": "it's \"here\"\\", "workers": "3", "http.hosts": "a.example,b.example",
@@ -21,7 +22,8 @@ CHANGED = {
     "log.low_water_bytes": "1", "log.reserve_file_bytes": "1048576", "checkpoint.events": "1000",
     "checkpoint.interval": "7", "checkpoint.bytes_per_second": "1048576", "cache.max_keys": "0",
     "cache.max_bytes": "65536", "cache.ttl": "60", "cache.backend": "memory", "redis.connections": "7",
-    "redis.timeout_ms": "20",
+    "redis.timeout_ms": "20", "database.pool_size": "7", "database.pool_overflow": "3", "database.pool_timeout": "5",
+    "database.pool_recycle": "60", "database.statement_timeout_ms": "900", "database.slow_query_ms": "20",
     "dedupe.memory_ids": "5000", "dead_letter.max_events": "7", "dead_letter.max_bytes": "1048576",
     "dead_letter.park": "a.b,c.d", "parked.max_events": "9", "conviction.formula": "additive",
     "environment": "007",
@@ -58,7 +60,7 @@ class Verbs(unittest.TestCase):
 class Config(Verbs):
     def test_show_prints_a_file_that_says_the_same(self):
         settings = self.show("config", "show")
-        self.assertEqual(set(settings) - {"key", "key_file", "keys_file", "redis.url"}, set(CHANGED))
+        self.assertEqual(set(settings) - {"key", "key_file", "keys_file", "redis.url", "database.url"}, set(CHANGED))
         key_file = self.write("key", KEY + "\n")
         variables = {"SLUICE_" + key.upper().replace(".", "_"): value
                      for key, value in {**CHANGED, "key_file": key_file, "keys_file": "keys"}.items()}

@@ -119,7 +119,8 @@ TEST_F(Projections, AreRebuiltBesideTheLiveOneWhileEventsCome)
                                        "--follow", "--activate"};
     for (auto const& argument : beside_server()) arguments.push_back(argument);
     Process following(arguments, environment());
-    for (auto from = event_count; from < 2 * event_count; from += batch) ASSERT_NO_FATAL_FAILURE(send(from, from + batch));
+    for (auto from = event_count; from < 2 * event_count; from += batch)
+        ASSERT_NO_FATAL_FAILURE(send(from, from + batch));
     auto const live = settled();
     auto const has_followed = [&] {
         auto const list = projection("list").json["generations"];
@@ -149,8 +150,9 @@ TEST_F(Projections, GoOnWhereARebuildWasKilled)
     (void)settled();
     ASSERT_EQ(server_->stop(), 0);
     {
-        Process killed({binary().string(), "projection", "rebuild", "--data", data().string(), "--json", "--rate", "500"},
-                       environment());
+        Process killed(
+            {binary().string(), "projection", "rebuild", "--data", data().string(), "--json", "--rate", "500"},
+            environment());
         auto const is_under_way = [&] {
             auto const list = projection("list").json["generations"];
             return !list.empty() && list[0]["through"] > 100;
@@ -173,13 +175,13 @@ TEST_F(Projections, ThatWereTamperedWithAreFound)
     ASSERT_NO_FATAL_FAILURE(send(0, event_count));
     (void)settled();
     ASSERT_EQ(server_->stop(), 0);
-    auto const uri = postgres_.exec(
-        "select uri from sluice_g1.relationship where not removed order by uri limit 1");
-    postgres_.exec("update sluice_g1.relationship set strength = 101 where uri = '" + uri.substr(0, uri.find('\n')) + "'");
+    auto const found = postgres_.exec("select uri from sluice_g1.relationship where not removed order by uri limit 1");
+    auto const uri = found.substr(0, found.find('\n'));
+    postgres_.exec("update sluice_g1.relationship set strength = 101 where uri = '" + uri + "'");
     auto const verified = projection("verify");
     EXPECT_EQ(verified.code, 1);
     EXPECT_EQ(verified.json["differences"], 1);
-    EXPECT_EQ(verified.json["first"]["key"], uri.substr(0, uri.find('\n')));
+    EXPECT_EQ(verified.json["first"]["key"], uri);
 }
 
 TEST_F(Projections, OfAnotherLogAreRefused)

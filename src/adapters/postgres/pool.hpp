@@ -15,7 +15,7 @@ class Pool {
 public:
     enum class Use : std::uint8_t { apply, read };
 
-    // A connection of one's own for a while. If it was lost, or is of no use any more, those nobody uses are closed as well.
+    // A connection of one's own for a while. If it is spent in the end, those nobody uses are closed as well.
     class Lease {
     public:
         Lease(Pool& pool, Use use, std::unique_ptr<Connection> connection)

@@ -14,8 +14,11 @@ Array::Element element_of(Type type)
     switch (type) {
     case Type::number: return Array::Element::number;
     case Type::bytes: return Array::Element::bytes;
-    default: return Array::Element::text;
+    case Type::flag: return Array::Element::boolean;
+    case Type::key:
+    case Type::text: break;
     }
+    return Array::Element::text;
 }
 
 void add_field(Array& array, Fields const& fields, std::size_t i, Type type)

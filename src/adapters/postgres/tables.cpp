@@ -58,19 +58,21 @@ constexpr bool fits(Table const& table)
 static_assert(std::ranges::all_of(all_tables, fits));
 
 // The columns of every table that an event writes, besides those of its fields.
-constexpr Column stored[] = {
-    {"uri", Type::text},     {"rev", Type::number},         {"sequence", Type::number}, {"version", Type::number},
-    {"removed", Type::key},  {"payload_hash", Type::bytes}, {"digest", Type::bytes},    {"payload", Type::bytes},
+constexpr Column written[] = {
+    {"uri", Type::key},      {"rev", Type::number},         {"sequence", Type::number}, {"version", Type::number},
+    {"removed", Type::flag}, {"payload_hash", Type::bytes}, {"digest", Type::bytes},    {"payload", Type::bytes},
 };
 
-std::string array_type(Column const& column)
+std::string array_type(Type type)
 {
-    if (column.name == "removed") return "boolean[]";
-    switch (column.type) {
+    switch (type) {
     case Type::number: return "bigint[]";
     case Type::bytes: return "bytea[]";
-    default: return "text[]";
+    case Type::flag: return "boolean[]";
+    case Type::key:
+    case Type::text: break;
     }
+    return "text[]";
 }
 
 std::string joined(std::span<std::string const> parts, std::string_view between)
@@ -87,7 +89,7 @@ std::string parameter(std::size_t number) { return '$' + std::to_string(number);
 
 std::vector<Column> written_columns(Table const& table)
 {
-    std::vector<Column> columns(std::begin(stored), std::end(stored));
+    std::vector<Column> columns(std::begin(written), std::end(written));
     columns.insert(columns.end(), table.columns.begin() + 1, table.columns.end());
     return columns;
 }
@@ -119,8 +121,8 @@ std::string put_sql(std::string const& schema, Table const& table, std::size_t& 
     std::vector<std::string> names, arrays, changes;
     for (auto const& column : written_columns(table)) {
         names.emplace_back(column.name);
-        arrays.push_back(parameter(next++) + "::" + array_type(column));
-        if (column.name != "uri") changes.push_back(names.back() + " = excluded." + names.back());
+        arrays.push_back(parameter(next++) + "::" + array_type(column.type));
+        if (column.type != Type::key) changes.push_back(names.back() + " = excluded." + names.back());
     }
     auto const columns = joined(names, ", ");
     return "insert into " + schema + std::string(table.name) + " as t (tenant, " + columns + ") select 0, " + columns +
@@ -135,7 +137,8 @@ std::string write_sql(std::string const& schema, std::size_t set)
     std::string sql = "with mine as (update " + schema +
                       "writer set commits = $4, digest_low = $5, digest_high = $6, relationships = $7, "
                       "attestations = $8, entities = $9, tombstones = $10 "
-                      "where number = $1::bigint and epoch = $2 and era = $3 and commits = $4::bigint - 1 returning commits)";
+                      "where number = $1::bigint and epoch = $2 and era = $3 and commits = $4::bigint - 1 "
+                      "returning commits)";
     std::size_t next = 11;
     for (std::size_t i = 0; i < table_count; ++i)
         if (set >> i & 1)

@@ -18,6 +18,7 @@ struct Column {
         text,    // checked by whoever made the event: ASCII
         bytes,   // free text
         number,
+        flag,
     };
 
     std::string_view name;
@@ -69,7 +70,8 @@ public:
 
     // $1-$3: number, epoch and era of a writer; $4-$10 what it comes to, as its columns from the commits on, which are
     // one more than they were. No row: that is not so, and nothing was done.
-    // By set of tables, bit by bit; those follow with an array for each of their columns, as `stored` lists them.
+    // By set of tables, bit by bit; for each of those follow arrays of uri, rev, sequence, version, removed,
+    // payload_hash, digest, payload and its other columns.
     std::array<Statement, std::size_t{1} << table_count> write;
 
     // The end of a repository, so many records at a time. $1: the key to begin with, $2: the repository's own, $3 and

@@ -198,10 +198,13 @@ TEST_F(StoresWithAPosition, GetOnlyWhatTheyMayLackAfterARestart)
 
 TEST_F(StoresWithAPosition, MayBeAskedAgainForWhatTheyHave)
 {
-    send(20);
+    send(10);
+    work();
+    save();
+    send(10);
     work();  // and nothing says so
     ASSERT_TRUE(start());
-    EXPECT_EQ(engine().state().applied, 0u);
+    EXPECT_EQ(engine().state().applied, 10u);
     work();
     expect_true();
 }
@@ -281,6 +284,30 @@ TEST_F(StoresWithAPosition, OfOtherProcessorsAreMadeAgain)
     expect_true();
 }
 
+TEST_F(StoresWithAPosition, KnowTheirPositionAfterAnOrderlyEnd)
+{
+    send(20);
+    work();
+    engine().save_position();
+    auto const folded = start();
+    ASSERT_TRUE(folded);
+    EXPECT_EQ(folded->read, 0u);
+    expect_true();
+}
+
+TEST_F(StoresWithAPosition, WithoutOneBelongToNobody)
+{
+    send(20);
+    work();
+    disk_ = {};
+    sent_ = 0;
+    ASSERT_TRUE(start());
+    EXPECT_EQ(server_.graph.digest(), Hash128{});
+    send(10);
+    work();
+    expect_true();
+}
+
 TEST_F(StoresWithAPosition, OfAnotherLogAreLeftAlone)
 {
     send(20);
@@ -296,7 +323,7 @@ TEST_F(StoresWithAPosition, OfAnotherLogAreLeftAlone)
 
 TEST_F(StoresWithAPosition, ThatLackTooMuchAreFoldedIntoAtTheStart)
 {
-    send(200);
+    for (int blocks = 0; blocks < 40; ++blocks) send(50);
     work();
     server_.graph.clear();
     server_.position.clear();
