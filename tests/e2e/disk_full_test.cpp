@@ -99,7 +99,8 @@ private:
         filler_.fill(0);
         reads_go_on();
         EXPECT_EQ(send(event(3)).status, 503);
-        EXPECT_TRUE(eventually([&] { return metric(*http_, "sluice_disk_reserve") == 0; })) << "given up within a second or so";
+        EXPECT_TRUE(eventually([&] { return metric(*http_, "sluice_disk_reserve") == 0; }))
+            << "given up within a second or so";
         EXPECT_EQ(metric(*http_, "sluice_disk_full"), 1);
         if (is_greedy) filler_.fill(0);
         if (is_killed) {
