@@ -416,12 +416,12 @@ void Ledger::applying(std::span<Event const> events)
     if (!is_recovering_ && log_works_) check_pauses(lane, events);
 }
 
-// A lane is served for its highest tier.
+// A lane is served for the highest tier of what is pending in it.
 void Ledger::check_pauses(Lane const& lane, std::span<Event const> events)
 {
     auto const [served, is_first] = served_for_.emplace(std::string(events.front().did), Tier::low);
     for (auto i = lane.unsettled; is_first && i < lane.sequences.size(); ++i)
-        served->second = std::max(served->second, event_at(lane.sequences[i]).tier);
+        if (!settled_[lane.sequences[i] - 1]) served->second = std::max(served->second, event_at(lane.sequences[i]).tier);
     require(!paused_tiers_[index(served->second)], "nothing of a tier is applied while it is paused",
             describe(number(events.front().sequence)));
     for (auto const& event : events)
