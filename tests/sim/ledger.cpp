@@ -421,7 +421,8 @@ void Ledger::check_pauses(Lane const& lane, std::span<Event const> events)
 {
     auto const [served, is_first] = served_for_.emplace(std::string(events.front().did), Tier::low);
     for (auto i = lane.unsettled; is_first && i < lane.sequences.size(); ++i)
-        if (!settled_[lane.sequences[i] - 1]) served->second = std::max(served->second, event_at(lane.sequences[i]).tier);
+        if (!settled_[lane.sequences[i] - 1])
+            served->second = std::max(served->second, event_at(lane.sequences[i]).tier);
     require(!paused_tiers_[index(served->second)], "nothing of a tier is applied while it is paused",
             describe(number(events.front().sequence)));
     for (auto const& event : events)
