@@ -268,7 +268,8 @@ private:
             }
             rest(passed);
         };
-        auto const folded = engine::fold(deps, worker_count(config_), std::move(*checkpoint));
+        // Beside a server one at a time: what the database does for a rebuild it does not do for the server.
+        auto const folded = engine::fold(deps, server_ ? 1 : worker_count(config_), std::move(*checkpoint));
         if (!folded) return folded.error();
         if (!folded->undecided.empty())
             return Error{Errc::corrupt, "verdicts_differ",
@@ -285,12 +286,20 @@ private:
         while (asked_to_stop == 0 && options_.rate != 0 &&
                static_cast<double>(number(passed) - number(first_)) > seconds() * static_cast<double>(options_.rate))
             std::this_thread::sleep_for(10ms);
-        if (!server_ || clock_.now() < next_look_) return;
+        if (!server_) return;
+        std::this_thread::sleep_for((clock_.now() - rested_) * (100 - options_.share) / options_.share);
+        watch();
+        rested_ = clock_.now();
+    }
+
+    void watch()
+    {
+        if (clock_.now() < next_look_) return;
         for (;;) {
             auto const seen = server_->look();
-            next_look_ = clock_.now() + 100ms;
+            next_look_ = clock_.now() + 20ms;
             if (!seen || seen->pending <= options_.lag_max || asked_to_stop != 0) return;
-            std::this_thread::sleep_for(100ms);
+            std::this_thread::sleep_for(20ms);
         }
     }
 
@@ -313,7 +322,7 @@ private:
     PostgresOptions                    store_options_;
     std::unique_ptr<graph::GraphStore> graph_;
     Clock::Mono const                  start_{clock_.now()};
-    Clock::Mono                        next_save_{}, next_look_{};
+    Clock::Mono                        next_save_{}, next_look_{}, rested_{clock_.now()};
     bool                               is_started_{false};
     std::atomic<bool>                  is_waiting_{false};  // the database does not answer, and that was told
     Sequence                           first_{}, last_{}, done_{};

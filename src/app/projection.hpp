@@ -9,7 +9,8 @@ namespace sluice::app {
 
 struct RebuildOptions {
     std::uint64_t rate{0};         // events a second at most; 0: as fast as the database takes them
-    std::uint64_t lag_max{5'000};  // while a running server has more events pending, the rebuild rests
+    std::uint32_t share{25};       // per cent of the time that it works beside a running server
+    std::uint64_t lag_max{50};     // while a running server has more events pending, the rebuild rests
     bool          follow{false};   // until SIGINT or SIGTERM, instead of ending when it has caught up
     bool          activate{false};  // once it has caught up and was found equal
 };

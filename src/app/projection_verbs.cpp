@@ -34,6 +34,9 @@ void add_projection_verbs(
         "--url", [given, &url](std::string const& v) { given->beside_server = true, url = v; },
         "the server that runs over the same data; needed if there is one");
     rebuild->add_option("--rate", given->rebuild.rate, "events a second at most")->check(CLI::PositiveNumber);
+    rebuild->add_option("--share", given->rebuild.share, "per cent of the time that it works beside the server")
+        ->check(CLI::Range(1, 100))
+        ->capture_default_str();
     rebuild->add_option("--lag-max", given->rebuild.lag_max, "rest while the server has more events pending")
         ->capture_default_str();
     rebuild->add_flag("--follow", given->rebuild.follow, "apply what comes as well, until SIGINT");

@@ -15,7 +15,7 @@ namespace {
 
 using BlockPtr = std::shared_ptr<log::StoredBlock const>;
 
-constexpr std::size_t batch_events = 1'000;  // of one call to a store that takes many repositories at once
+constexpr std::size_t batch_events = 128;  // of one call to a store that takes many repositories at once
 
 // What the log's decisions say, by sequence.
 struct Verdicts {
