@@ -102,7 +102,8 @@ public:
         auto const start = clock_.now();
         std::vector<Error> refused;
         auto const         folded = engine_.recover(&refused);
-        for (auto const& why : refused) spdlog::warn("checkpoint not used: {} ({})", why.detail, why.reason);
+        auto const* const what = graph_->positions() != nullptr ? "graph store" : "checkpoint";
+        for (auto const& why : refused) spdlog::warn("{} not used: {} ({})", what, why.detail, why.reason);
         if (!folded) return report(folded.error());
         auto const seconds = std::chrono::duration<double>(clock_.now() - start).count();
         spdlog::info("recovered events={} checkpoint={} folded={} seconds={:.3f}", folded->events,

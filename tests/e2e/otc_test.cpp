@@ -1,6 +1,8 @@
 // The real data end to end: ratings -> events -> HTTP -> log -> graph -> answers worked out by hand.
 #include "events.hpp"
 
+#include "servers/postgres_server.hpp"
+
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -171,6 +173,22 @@ TEST(OtcConverter, ARaterAttestsWhatOthersSaidBefore)
 }
 
 // ---- the graph
+
+TEST(OtcInPostgres, HasTheDigestThatItHasInMemory)
+{
+    TemporaryDirectory const directory;
+    test::PostgresServer     postgres;
+    Server                   server(
+        {.data = directory.path() / "data", .environment = {{"DATABASE_URL", postgres.url()}}});
+    auto http = server.http();
+    EXPECT_EQ(send_all(http, events()).accepted, 115'543u);
+    auto const state = settled_state(http, std::chrono::seconds(300));
+    expect_numbers_add_up(state);
+    EXPECT_EQ(state["records"]["relationships"], 35'592);
+    EXPECT_EQ(state["records"]["attestations"], 79'951);
+    ASSERT_EQ(server.stop(), 0);
+    EXPECT_EQ(replay(directory.path() / "data")["digest"], state["digest"]);
+}
 
 class OtcGraph : public testing::Test {
 protected:
