@@ -268,7 +268,8 @@ private:
             }
             rest(passed);
         };
-        // Beside a server one at a time: what the database does for a rebuild it does not do for the server.
+        // Beside a server little at a time: what the database does for a rebuild it does not do for the server.
+        if (server_) deps.batch = 16;
         auto const folded = engine::fold(deps, server_ ? 1 : worker_count(config_), std::move(*checkpoint));
         if (!folded) return folded.error();
         if (!folded->undecided.empty())

@@ -15,8 +15,6 @@ namespace {
 
 using BlockPtr = std::shared_ptr<log::StoredBlock const>;
 
-constexpr std::size_t batch_events = 128;  // of one call to a store that takes many repositories at once
-
 // What the log's decisions say, by sequence.
 struct Verdicts {
     std::vector<Sequence> decided;  // ascending
@@ -437,7 +435,7 @@ Result<Folded> fold(FoldDeps const& deps, std::size_t threads, Checkpoint checkp
     if (!verdicts) return verdicts.error();
     given.verdicts = std::move(*verdicts);
     if (deps.graph.repositories_at_once() > 1 && deps.suspects == nullptr)
-        given.batch_max = batch_events;
+        given.batch_max = deps.batch;
     else if (deps.graph.repositories_at_once() > 1 && !deps.suspects->careful())
         given.batch_max = Suspects::marks;
 

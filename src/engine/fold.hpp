@@ -44,6 +44,7 @@ struct FoldDeps {
     // Everything up to there is applied, and what is not has its verdict in the log. Called often, by the thread that
     // reads the log, which may sleep in it.
     std::function<void(Sequence)> passed{};
+    std::size_t                   batch{128};  // events of one call to a store that takes many repositories at once
     Sequence                      through{Sequence{~std::uint64_t{0}}};  // no event after it is looked at
 };
 
